@@ -1,0 +1,1 @@
+"""prsgd: parallel restarted SGD, an experiment runner. See README.md."""

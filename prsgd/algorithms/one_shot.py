@@ -1,0 +1,22 @@
+"""One-shot averaging: N independent runs of SGD, averaged once at the end (Zinkevich et al. 2010).
+
+It is Algorithm 1 with I = T.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from prsgd.algorithms.base import Algorithm, Workers
+
+
+@dataclass
+class OneShot(Algorithm):
+    """x = mean_i x_i^T; before the end, workers never speak."""
+
+    name: ClassVar[str] = "one_shot"
+
+    def step(self, t: int, lr: float, workers: Workers) -> None:
+        workers.descend(lr)  # x_i <- x_i - lr * G_i
+
+    def finish(self, t: int, workers: Workers) -> None:
+        workers.average(moments="keep")  # nothing follows that would read them

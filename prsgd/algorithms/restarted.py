@@ -1,0 +1,35 @@
+"""Parallel restarted SGD: Algorithm 1 of Yu, Yang and Zhu (AAAI 2019, 1807.06629).
+
+Every worker takes I local steps, the models are averaged, and all restart from the average.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from prsgd.algorithms.base import Algorithm, Workers
+from prsgd.keys import choice, whole
+
+
+@dataclass
+class PRSGD(Algorithm):
+    """`order` settles where in step t, t mod I = 0, the average is taken.
+
+    restart: x_i^t = mean_j (x_j^{t-1} - lr G_j^t). I = 1 is exactly parallel mini-batch SGD.
+    literal: x_i^t = (mean_j x_j^{t-1}) - lr G_i^t, as the listing reads word by word.
+    """
+
+    name: ClassVar[str] = "prsgd"
+    interval: int = whole(8, 1)
+    order: str = choice("restart", "restart", "literal")
+    momentum_at_sync: str = choice("average", "average", "keep", "reset")
+
+    def step(self, t: int, lr: float, workers: Workers) -> None:
+        if self.order == "literal" and t % self.interval == 0:
+            workers.average(self.momentum_at_sync)  # x_i <- mean_j x_j
+        workers.descend(lr)  # x_i <- x_i - lr * G_i
+        if self.order == "restart" and t % self.interval == 0:
+            workers.average(self.momentum_at_sync)  # x_i <- mean_j x_j
+
+    def finish(self, t: int, workers: Workers) -> None:
+        if self.order == "literal" or t % self.interval:
+            workers.average(self.momentum_at_sync)

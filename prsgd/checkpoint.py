@@ -1,0 +1,105 @@
+"""Checkpoints: rows by worker number, so that any number of processes can read them.
+
+    checkpoint/<step>/part-<rank>.safetensors    "x.3": worker 3's row of x, and so on
+    checkpoint/<step>/manifest.json              each part's SHA-256, who is in it, and the counters
+
+A checkpoint appears whole, by one rename, and the last two are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from prsgd.cluster import Cluster
+from prsgd.errors import Refused
+
+KEPT = 2
+
+
+def save(
+    folder: Path, step: int, rows: dict[str, Tensor], counters: dict[str, Any], cluster: Cluster
+) -> None:
+    """Write the rows (K, ...) of every process and the counters of the first one."""
+    half_done, whole = folder / f".{step:09d}", folder / f"{step:09d}"
+    if cluster.first:
+        for leftover in folder.glob(".*"):
+            shutil.rmtree(leftover)
+        half_done.mkdir(parents=True)
+    cluster.add(torch.zeros(1))
+    save_file(
+        {
+            f"{name}.{worker}": tensor.detach().cpu()[row].clone()
+            for name, tensor in rows.items()
+            for row, worker in enumerate(cluster.hosted)
+        },
+        half_done / _part(cluster.rank),
+    )
+    cluster.add(torch.zeros(1))
+    if cluster.first:
+        parts = [_part(rank) for rank in range(cluster.processes)]
+        manifest = {
+            "step": step,
+            "parts": {part: _checksum(half_done / part) for part in parts},
+            "counters": counters,
+        }
+        (half_done / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        if whole.exists():
+            shutil.rmtree(whole)
+        half_done.rename(whole)
+        for old in sorted(folder.glob("[0-9]*"))[:-KEPT]:
+            shutil.rmtree(old)
+    cluster.add(torch.zeros(1))
+
+
+def newest(folder: Path) -> tuple[int | None, list[str]]:
+    """The step of the newest checkpoint whose parts are all whole, and what is wrong with newer."""
+    damage = []
+    for path in sorted(folder.glob("[0-9]*"), reverse=True):
+        try:
+            parts = _manifest(path)["parts"]
+            broken = [part for part, checksum in parts.items() if _checksum(path / part) != checksum]
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            broken = ["manifest.json"]
+        if not broken:
+            return int(path.name), damage
+        damage.append(f"checkpoint {path.name} is damaged ({broken[0]})")
+    return None, damage
+
+
+def load(folder: Path, step: int, rows: dict[str, Tensor], cluster: Cluster) -> dict[str, Any]:
+    """Fill the rows of the hosted workers in place; returns the counters."""
+    manifest = _manifest(folder / f"{step:09d}")
+    missing = {f"{name}.{worker}" for name in rows for worker in cluster.hosted}
+    for part in manifest["parts"]:
+        with safe_open(folder / f"{step:09d}" / part, "pt") as file:
+            for key in missing & set(file.keys()):
+                name, worker = key.split(".")
+                rows[name][int(worker) - cluster.hosted.start].copy_(file.get_tensor(key))
+                missing.remove(key)
+    if missing:
+        raise Refused(f"checkpoint {step:09d} in {folder} lacks {sorted(missing)[0]}")
+    counters: dict[str, Any] = manifest["counters"]
+    return counters
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text())
+    return manifest
+
+
+def _part(rank: int) -> str:
+    return f"part-{rank}.safetensors"
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,164 @@
+"""The command line. Help and refusals answer at once: torch is imported only to compute."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prsgd.console import refuse
+from prsgd.errors import Refused
+from prsgd.help import OVERVIEW, train_help
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from prsgd.config import Run
+
+WRONG = 2
+
+
+def main() -> None:
+    """The console script; exits with the code that `help.OVERVIEW` documents."""
+    try:
+        code = dispatch(sys.argv[1:])
+    except Refused as refusal:
+        refuse(str(refusal))
+        code = WRONG
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Carry out one command; returns the exit code."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(OVERVIEW, end="")
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    commands = {"train": train, "run": resume, "figures": figures, "data": data}
+    if command not in commands:
+        raise Refused(f"{command}: there is no such command; allowed are {', '.join(commands)}")
+    return commands[command](rest)
+
+
+def train(arguments: list[str]) -> int:
+    if {"-h", "--help"} & set(arguments):
+        print(train_help(), end="")
+        return 0
+    dry_run = "--dry-run" in arguments
+    runs = compose([a for a in arguments if a != "--dry-run"], dry_run)
+    if not runs:
+        return 0
+    from prsgd.sweep import execute
+
+    return execute([(run, None) for run in runs], dry_run)
+
+
+def resume(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser("prsgd run", description="Go on with a run that was stopped.")
+    parser.add_argument("folder", type=Path, metavar="RUN_DIR", help="its run folder")
+    folder = parser.parse_args(arguments).folder
+    from prsgd.config import typed
+    from prsgd.records import RunFolder
+    from prsgd.sweep import execute
+
+    try:
+        run = typed(RunFolder(folder).config())
+    except Refused as refusal:
+        raise Refused(f"{folder}: {refusal}") from refusal
+    return execute([(run, folder)], dry_run=False)
+
+
+def figures(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "prsgd figures", description="Draw all runs under a folder, and a table of them."
+    )
+    parser.add_argument("results", nargs="?", type=Path, default=Path("runs"), metavar="RESULTS")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: RESULTS/figures")
+    options = parser.parse_args(arguments)
+    from prsgd.report import report
+
+    return report(options.results, options.out or options.results / "figures")
+
+
+def data(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "prsgd data", description="Fetch and decode a set ahead of a job, into the cache."
+    )
+    parser.add_argument("name", metavar="NAME", help="a choice of the group data, e.g. cifar10")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. data.root=DIR")
+    options = parser.parse_args(arguments)
+    from prsgd.console import console, track
+    from prsgd.data.cache import prepare
+    from prsgd.launch import cache_folder
+
+    [run] = compose([f"data={options.name}", *options.overrides], dry_run=False)
+    path = prepare(run.data, cache_folder(), track)
+    console.print(
+        f"{run.data.name()}: {run.data.train_samples():,} training images, in {path}", markup=False
+    )
+    return 0
+
+
+def compose(arguments: list[str], dry_run: bool) -> list[Run]:
+    """All runs that Hydra makes of the arguments, each checked.
+
+    Under a launcher or sweeper other than Hydra's basic ones, each job runs where it was sent, and
+    nothing is left to do here.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from prsgd.config import conf_dir, typed
+
+    composed: list[dict[str, Any]] = []
+
+    @hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
+    def collect(config: DictConfig) -> None:
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        ours = HydraConfig.get()
+        basic = ("BasicLauncher", "BasicSweeper")
+        targets = (ours.launcher._target_, ours.sweeper._target_)
+        if ours.mode == hydra.types.RunMode.RUN or all(map(str.endswith, targets, basic)):
+            composed.append(plain)
+        else:
+            from prsgd.sweep import execute
+
+            if code := execute([(typed(plain), None)], dry_run):
+                raise SystemExit(code)
+
+    nowhere = tempfile.mkdtemp(prefix="prsgd-")  # Hydra insists on writing down a sweep
+    elsewhere = any("hydra/launcher=" in a or "hydra.sweep.dir=" in a for a in arguments)
+    options = [] if elsewhere else [f"hydra.sweep.dir={nowhere}"]
+    sys.argv = ["prsgd train", *options, *arguments]
+    try:
+        collect()
+    except Refused:
+        raise
+    except Exception as error:
+        raise Refused(explain(error, arguments)) from error
+    finally:
+        shutil.rmtree(nowhere)
+    return [typed(plain) for plain in composed]
+
+
+def explain(error: Exception, arguments: list[str]) -> str:
+    """One line for an error of Hydra's."""
+    from prsgd.config import GROUPS, choices, known_keys, unknown_key
+
+    message = str(error)
+    if found := re.search(r"Could not override '([^']+)'", message):
+        return unknown_key(found[1], known_keys())
+    for argument in arguments:
+        group, _, value = argument.lstrip("+").partition("=")
+        if group in (*GROUPS, "experiment") and value not in choices(group):
+            return f"{group}={value}: must be one of {', '.join(choices(group))}"
+    line = next((line.strip() for line in message.splitlines() if line.strip()), repr(error))
+    return f"cannot read the arguments: {line}"

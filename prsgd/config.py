@@ -1,0 +1,248 @@
+"""The configuration of a run: its keys, their bounds, and the name of its folder.
+
+Hydra composes conf/*.yaml and the command line into a plain mapping; `typed` makes a `Run` of it or
+refuses it in one line. The class that a group's `_target_` names is that group's schema.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from prsgd.algorithms.base import Algorithm
+from prsgd.data.sets import DataSet
+from prsgd.errors import Refused
+from prsgd.keys import (
+    auto_or_whole,
+    choice,
+    flag,
+    fraction,
+    non_negative,
+    positive,
+    text,
+    whole,
+)
+from prsgd.models import Model
+from prsgd.schedule import Schedule
+
+T = TypeVar("T")
+
+
+@dataclass
+class Keys:
+    """The top-level keys. These defaults are part of every run's name: they never change."""
+
+    workers: int = whole(4, 1)
+    interval: int = whole(8, 1)
+    epochs: float = positive(20.0)
+    batch_size: int = whole(32, 1)
+    lr: float = positive(0.4)
+    momentum: float = fraction(0.0, one=False)
+    nesterov: bool = flag(False)
+    momentum_at_sync: str = choice("average", "average", "keep", "reset")
+    weight_decay: float = non_negative(1e-4)
+    seed: int = whole(0, 0)
+    precision: str = choice("auto", "auto", "fp32", "bf16")
+    reduction: str = choice("fast", "fast", "exact")
+    device: str = choice("auto", "auto", "cpu", "cuda")
+    processes: Any = auto_or_whole(1)
+    threads: Any = auto_or_whole(1)
+    out: str = text("runs", "a folder")
+
+
+GROUPS: dict[str, type] = {
+    "algorithm": Algorithm,
+    "model": Model,
+    "data": DataSet,
+    "schedule": Schedule,
+}
+# what the algorithm reads of these, conf/algorithm/*.yaml copies into its own keys
+READ_THROUGH_ALGORITHM = ("interval", "momentum_at_sync")
+# where and how fast a run computes, but not what
+PLACE = ("device", "processes", "threads", "out")
+
+
+@dataclass
+class Run(Keys):
+    """One run, checked. Everything but the data themselves."""
+
+    algorithm: Algorithm = MISSING
+    model: Model = MISSING
+    data: DataSet = MISSING
+    schedule: Schedule = MISSING
+
+    def steps_per_epoch(self, samples: int) -> int:
+        """Steps per worker in which all workers together draw `samples` images, the rest dropped."""
+        if self.workers > samples:
+            raise Refused(f"workers={self.workers}: must be at most the {samples} training images")
+        if self.batch_size > samples // self.workers:
+            raise Refused(
+                f"batch_size={self.batch_size}: must be at most {samples // self.workers}, a "
+                f"worker's part of {samples} training images (workers={self.workers})"
+            )
+        if self.data.partition == "shared":
+            return samples // (self.workers * self.batch_size)
+        return samples // self.workers // self.batch_size
+
+    def steps(self, samples: int) -> int:
+        """T: steps per worker in the whole run."""
+        return max(1, round(self.epochs * self.steps_per_epoch(samples)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """A plain mapping that `typed` takes back."""
+        return {
+            **{f.name: getattr(self, f.name) for f in fields(Keys)},
+            **{group: _described(getattr(self, group)) for group in GROUPS},
+        }
+
+
+def typed(raw: Mapping[str, Any]) -> Run:
+    """The run that a composed, plain configuration describes; `Refused` if there is none."""
+    rest = {name: value for name, value in raw.items() if name not in GROUPS}
+    keys = fill(Keys, rest, "", [f.name for f in fields(Keys)] + list(GROUPS))
+    parts = {group: _instantiate(group, base, raw.get(group)) for group, base in GROUPS.items()}
+    run = Run(**vars(keys), **parts)
+    if run.processes != "auto" and run.processes > run.workers:
+        raise Refused(
+            f"processes={run.processes}: must be auto or at most workers={run.workers}: "
+            "a process hosts one worker or more"
+        )
+    if run.nesterov and not run.momentum:
+        raise Refused("nesterov=true: needs momentum above 0")
+    return run
+
+
+def fill(cls: type[T], values: Mapping[str, Any], where: str, known: list[str]) -> T:
+    """An instance of the dataclass `cls` with `values`, each converted and checked."""
+    schema = OmegaConf.structured(cls)
+    allowed = {f.name: f.metadata["allowed"] for f in fields(cls)}  # type: ignore[arg-type]
+    for name, value in values.items():
+        if name not in allowed:
+            raise Refused(unknown_key(f"{where}{name}", [f"{where}{key}" for key in known]))
+        try:
+            schema[name] = value
+        except OmegaConfBaseException as error:
+            raise Refused(f"{where}{name}={value}: must be {allowed[name]}") from error
+    for name, words in allowed.items():
+        if OmegaConf.is_missing(schema, name):
+            raise Refused(f"{where}{name} is required: {words}")
+    instance: T = OmegaConf.to_object(schema)  # type: ignore[assignment]
+    for f in fields(cls):  # type: ignore[arg-type]
+        value = getattr(instance, f.name)
+        if not f.metadata["test"](value):
+            raise Refused(f"{where}{f.name}={value}: must be {f.metadata['allowed']}")
+    return instance
+
+
+def unknown_key(name: str, known: list[str]) -> str:
+    """The line that refuses a key, with the nearest one that exists."""
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(sorted(known))}"
+    return f"{name}: there is no such key; {hint}"
+
+
+def identity(run: Run, precision: str, fingerprint: str) -> dict[str, Any]:
+    """What decides a run's curve: every value that differs from the released defaults.
+
+    `precision` is what `auto` came to; the data are known by their fingerprint and not their place.
+    """
+    everything = {**run.as_dict(), "precision": precision}
+    values: dict[str, Any] = {"data": fingerprint}
+    for f in fields(Keys):
+        default = "fp32" if f.name == "precision" else f.default
+        if f.name not in (*READ_THROUGH_ALGORITHM, *PLACE) and everything[f.name] != default:
+            values[f.name] = everything[f.name]
+    for group in GROUPS:
+        part = getattr(run, group)
+        values[group + "._target_"] = type(part).__name__
+        defaults = {f.name: _default(f) for f in fields(part)}
+        for name, value in asdict(part).items():
+            if name not in ("root", "label") and value != defaults[name]:
+                values[f"{group}.{name}"] = value
+    if not run.momentum:
+        values.pop("algorithm.momentum_at_sync", None)
+    return values
+
+
+def run_name(run: Run, precision: str, fingerprint: str) -> str:
+    """The run folder's name: `prsgd-I8-N4-s0-1a2b3c4d`; the same on every machine."""
+    values = json.dumps(identity(run, precision, fingerprint), sort_keys=True)
+    interval = getattr(run.algorithm, "interval", None)
+    parts = [
+        run.algorithm.name,
+        *([f"I{interval}"] if interval is not None else []),
+        f"N{run.workers}",
+        f"s{run.seed}",
+        hashlib.sha256(values.encode()).hexdigest()[:8],
+    ]
+    return "-".join(parts)
+
+
+def conf_dir() -> Path:
+    """conf/, inside of the installed package or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def _instantiate(group: str, base: type, values: Any) -> Any:
+    if not isinstance(values, Mapping) or "_target_" not in values:
+        raise Refused(f"{group}={values}: must be one of {', '.join(choices(group))}")
+    target = str(values["_target_"])
+    cls = _class(target) if target.startswith("prsgd.") else None
+    if cls is None or not issubclass(cls, base) or getattr(cls, "__abstractmethods__", None):
+        raise Refused(f"{group}._target_={target}: must be a class of prsgd for this group")
+    own = {name: value for name, value in values.items() if name != "_target_"}
+    return fill(cls, own, f"{group}.", [f.name for f in fields(cls)])  # type: ignore[arg-type]
+
+
+def _class(target: str) -> type | None:
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(import_module(module), name, None)
+    except ImportError:
+        return None
+    return found if isinstance(found, type) else None
+
+
+def choices(group: str) -> list[str]:
+    """The names of a group's files in conf/."""
+    return [path.stem for path in files(group)]
+
+
+def files(group: str) -> list[Path]:
+    """A group's files in conf/, resnet8 before resnet20."""
+
+    def natural(path: Path) -> list[Any]:
+        return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
+
+    return sorted((conf_dir() / group).glob("*.yaml"), key=natural)
+
+
+def _described(part: Any) -> dict[str, Any]:
+    cls = type(part)
+    return {"_target_": f"{cls.__module__}.{cls.__qualname__}", **asdict(part)}
+
+
+def _default(f: Any) -> Any:
+    return f.default_factory() if callable(f.default_factory) else f.default
+
+
+def known_keys() -> list[str]:
+    """Every key that some configuration has, groups and their keys included."""
+    keys = [f.name for f in fields(Keys)] + list(GROUPS)
+    for group in GROUPS:
+        for path in files(group):
+            own = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+            keys += [f"{group}.{name}" for name in own if name != "_target_"]  # type: ignore
+    return sorted(set(keys))

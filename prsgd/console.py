@@ -1,0 +1,199 @@
+"""All that rich draws: a run's progress and its last words, a sweep's plan and its table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from prsgd.config import Run
+from prsgd.records import RunFolder
+
+if TYPE_CHECKING:
+    from prsgd.cluster import Ledger
+
+T = TypeVar("T")
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def refuse(message: str) -> None:
+    """The one line that a user who erred gets."""
+    errors.print(f"prsgd: {message}", markup=False)
+
+
+def amount(size: float) -> str:
+    """Bytes for people: 1.08 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.4g} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 42 s, 3 min 20 s, 1 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def track(items: Iterable[T], total: int) -> Iterator[T]:
+    """Draw a bar over the reading of a set."""
+    with Progress(
+        TextColumn("reading images"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        refresh_per_second=2,
+    ) as progress:
+        yield from progress.track(items, total)
+
+
+def show_plan(lines: list[dict[str, str]]) -> None:
+    """What a dry run prints."""
+    table = Table(*lines[0], box=box.SIMPLE_HEAD, pad_edge=False)
+    for line in lines:
+        table.add_row(*(Text(value) for value in line.values()))
+    console.print(table)
+    console.print(f"{len(lines)} run{'s' if len(lines) > 1 else ''} planned; nothing was started")
+
+
+def show_skipped(folder: Path, status: str, why: str, last: dict[str, float]) -> None:
+    """The line for a run that is not run again."""
+    result = f"test accuracy {last['test_accuracy']:.2%}" if status == "done" and last else why
+    console.print(f"{folder} is {status} ({result}): skipped", markup=False)
+
+
+def show_results(folders: list[RunFolder]) -> None:
+    """The table that ends a sweep."""
+    columns = ("run", "status", "training loss", "test accuracy", "rounds", "sent", "time")
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for folder in folders:
+        status, why = folder.status()
+        last = folder.last_metrics()
+        cells = [folder.path.name, f"{status}: {why}" if why else status]
+        if last:
+            cells += [
+                f"{last['consensus_train_loss']:.4f}",
+                f"{last['test_accuracy']:.2%}",
+                f"{last['round']:,.0f}",
+                amount(last["payload_bytes"]),
+                duration(last["train_seconds"]),
+            ]
+        table.add_row(*map(Text, cells))
+    console.print(table)
+
+
+class Reporter:
+    """What a person sees of one run: a live bar on a terminal, a line per row elsewhere."""
+
+    def __init__(self, title: str, run: Run, quiet: bool) -> None:
+        self.run = run
+        self.quiet = quiet
+        self.live = console.is_terminal and not quiet
+        self.steps_per_epoch = 1
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            refresh_per_second=2,
+            disable=not self.live,
+        )
+        self.task = self.progress.add_task(title, total=None, state="")
+        self.seen = ""
+        self.say(title)
+
+    def say(self, line: str) -> None:
+        if not self.quiet and not self.live:
+            console.print(line, markup=False)
+
+    def note(self, line: str) -> None:
+        """Something that the user should know, on a terminal or not."""
+        if not self.quiet:
+            self.progress.console.print(line, markup=False)
+
+    def __enter__(self) -> Reporter:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def begin(self, start: int, steps: int, steps_per_epoch: int) -> None:
+        self.steps_per_epoch = steps_per_epoch
+        self.progress.update(self.task, total=steps, completed=start)
+        if start:
+            self.note(f"resuming at step {start:,} of {steps:,}")
+
+    def step(self, t: int) -> None:
+        if self.live:
+            epoch = f"epoch {t / self.steps_per_epoch:.1f}/{self.run.epochs:g}"
+            self.progress.update(self.task, completed=t, state=f"{epoch}{self.seen}")
+
+    def row(self, row: dict[str, Any]) -> None:
+        """A new row of metrics.csv."""
+        self.seen = (
+            f"  round {row['round']:,}"
+            f"  loss {row['consensus_train_loss']:.3f}"
+            f"  accuracy {row['test_accuracy']:.1%}"
+            f"  {row['images_per_second']:,.0f} img/s"
+        )
+        self.say(
+            f"epoch {row['epoch']:g}/{self.run.epochs:g}  step {row['step']:,}{self.seen}"
+            f"  sent {amount(row['payload_bytes'])}  {duration(row['train_seconds'])}"
+        )
+        self.step(row["step"])
+
+    def end(
+        self, status: str, why: str, row: dict[str, Any], ledger: Ledger, folder: Path
+    ) -> None:
+        """The closing summary."""
+        self.progress.stop()
+        if self.quiet:
+            return
+        if status != "done":
+            console.print(f"{status}: {why}; records in {folder}", markup=False)
+            return
+        seconds = row["train_seconds"]
+        waiting, sending = ledger.wait_seconds / seconds, ledger.comm_seconds / seconds
+        table = Table.grid(padding=(0, 2))
+        for name, value in (
+            ("training loss", f"{row['consensus_train_loss']:.4f} (of the average model)"),
+            ("test accuracy", f"{row['test_accuracy']:.2%}, loss {row['test_loss']:.4f}"),
+            (
+                "communication",
+                f"{ledger.rounds:,} rounds, {amount(row['payload_bytes'])} sent by each worker, "
+                f"{amount(row['wire_bytes'])} on a ring's wire",
+            ),
+            (
+                "time",
+                f"{duration(seconds)} of training: {1 - waiting - sending:.1%} computing, "
+                f"{waiting:.1%} waiting, {sending:.1%} communicating",
+            ),
+            ("records", str(folder)),
+            ("figures", f"prsgd figures {folder.parent}"),
+        ):
+            table.add_row(name, Text(value))
+        console.print(table)

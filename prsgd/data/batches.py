@@ -1,0 +1,88 @@
+"""The batch that worker i draws as its k-th: a pure function of (seed, i, k)."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prsgd.data.cache import Images
+from prsgd.randomness import Purpose, generator
+
+
+class Batches:
+    """Draws of `batch_size` from shards, or from all n images that the workers share.
+
+    Shared: an epoch is one permutation of all images, dealt to the workers batch by batch, its rest
+    dropped: n // (N b) draws each. Shards: each worker permutes its own, len(shard) // b draws.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        shards: list[np.ndarray] | None,
+        workers: int,
+        batch_size: int,
+        seed: int,
+        crop: int,
+        flip: bool,
+    ) -> None:
+        self.images = images
+        self.shards = shards
+        self.workers = workers
+        self.batch_size = batch_size
+        self.seed = seed
+        self.crop = crop
+        self.flip = flip
+        self._order = lru_cache(workers + 1)(self._permutation)
+
+    def _permutation(self, epoch: int, worker: int | None) -> np.ndarray:
+        if worker is None:
+            n = len(self.images.train_labels)
+            return generator(Purpose.ORDER, self.seed, epoch).permutation(n)
+        assert self.shards is not None
+        rng = generator(Purpose.ORDER, self.seed, epoch, worker)
+        return rng.permutation(self.shards[worker])
+
+    def indices(self, worker: int, draw: int) -> np.ndarray:
+        """The images of a worker's draw, counted from 0."""
+        b = self.batch_size
+        if self.shards is None:
+            n = len(self.images.train_labels)
+            epoch, place = divmod(draw, n // (self.workers * b))
+            place = place * self.workers + worker
+            order = self._order(epoch, None)
+        else:
+            epoch, place = divmod(draw, len(self.shards[worker]) // b)
+            order = self._order(epoch, worker)
+        return order[place * b : (place + 1) * b]
+
+    def draw(self, worker: int, draw: int) -> tuple[Tensor, Tensor]:
+        """(b, 3, h, w) float32 images, augmented and normalised, and (b,) labels."""
+        device = self.images.train_images.device
+        index = torch.from_numpy(self.indices(worker, draw)).to(device)
+        images = self.images.train_images[index]
+        if self.crop or self.flip:
+            rng = generator(Purpose.AUGMENTATION, self.seed, worker, draw)
+            images = augmented(images, self.crop, self.flip, rng)
+        return self.images.normalised(images), self.images.train_labels[index]
+
+
+def augmented(images: Tensor, crop: int, flip: bool, rng: np.random.Generator) -> Tensor:
+    """Random crops out of images padded by `crop` black pixels, half of them mirrored with `flip`.
+
+    (b, h, w, 3) to the same shape, by indexing.
+    """
+    b, h, w, _ = images.shape
+    rows = rng.integers(0, 2 * crop + 1, (b, 1)) + np.arange(h)
+    columns = rng.integers(0, 2 * crop + 1, (b, 1)) + np.arange(w)
+    mirrored = rng.random(b) < 0.5
+    if flip:
+        columns[mirrored] = columns[mirrored, ::-1]
+    padded = torch.nn.functional.pad(images, (0, 0, crop, crop, crop, crop))
+    device = images.device
+    return padded[
+        torch.arange(b, device=device)[:, None, None],
+        torch.from_numpy(rows).to(device)[:, :, None],
+        torch.from_numpy(columns).to(device)[:, None, :],
+    ]

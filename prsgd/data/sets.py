@@ -1,0 +1,211 @@
+"""The sets that the `data` group chooses. Importing this is free: libraries load when a set is read.
+
+`read` is called once per set and machine; `cache` keeps what it returns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from prsgd.errors import Refused
+from prsgd.keys import choice, flag, positive, text, whole
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Track = Callable[[Iterable[Any], int], Iterator[Any]]  # draws a progress bar over so many items
+
+
+@dataclass
+class Arrays:
+    """A whole set: images (n, size, size, 3) and labels (n,), both uint8 or wider, per split."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    classes: int
+
+
+@dataclass
+class DataSet(ABC):
+    """Keys of every set."""
+
+    label: str = text("auto", "a name for figures and records")
+    size: int = whole(32, 8)
+    partition: str = choice("shared", "shared", "iid", "dirichlet", "by_label")
+    alpha: float = positive(0.5)
+    crop: int = whole(4, 0)
+    flip: bool = flag(True)
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """The name of the set in figures, unless `label` says otherwise."""
+
+    @abstractmethod
+    def content(self) -> str:
+        """What the arrays depend on, in text: the fingerprint is its hash. Refuses a bad folder."""
+
+    @abstractmethod
+    def train_samples(self) -> int:
+        """The number of training images, told without reading them."""
+
+    @abstractmethod
+    def read(self, downloads: Path, track: Track) -> Arrays:
+        """The whole set. A library that downloads keeps its files under `downloads`."""
+
+    def name(self) -> str:
+        return self.title if self.label == "auto" else self.label
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that stand for the content at this size."""
+        what = f"1 {type(self).__name__} {self.size} {self.content()}"
+        return hashlib.sha256(what.encode()).hexdigest()[:16]
+
+
+@dataclass
+class Torchvision(DataSet):
+    """A set that torchvision knows, downloaded when missing."""
+
+    root: str = text("auto", "auto or the folder that holds the files")
+    source: ClassVar[str]
+    samples: ClassVar[int]
+
+    @property
+    def title(self) -> str:
+        return self.source
+
+    def content(self) -> str:
+        return ""
+
+    def train_samples(self) -> int:
+        return self.samples
+
+    def read(self, downloads: Path, track: Track) -> Arrays:
+        from torchvision import datasets
+
+        root = downloads if self.root == "auto" else Path(self.root)
+        try:
+            splits = [
+                getattr(datasets, self.source)(root, train=train, download=True)
+                for train in (True, False)
+            ]
+        except (OSError, RuntimeError) as error:
+            raise Refused(
+                f"data: {self.source} is not in {root} and could not be downloaded ({error}). "
+                f"Put torchvision's files of {self.source} there, or train on the bundled digits: "
+                "prsgd train +experiment=quickstart"
+            ) from error
+        (images, labels), (test_images, test_labels) = (
+            (resized(_array(split.data), self.size), _array(split.targets)) for split in splits
+        )
+        return Arrays(images, labels, test_images, test_labels, len(splits[0].classes))
+
+
+@dataclass
+class CIFAR10(Torchvision):
+    """60,000 photographs in 10 classes (Krizhevsky 2009)."""
+
+    source: ClassVar[str] = "CIFAR10"
+    samples: ClassVar[int] = 50_000
+
+
+@dataclass
+class CIFAR100(Torchvision):
+    """60,000 photographs in 100 classes (Krizhevsky 2009)."""
+
+    source: ClassVar[str] = "CIFAR100"
+    samples: ClassVar[int] = 50_000
+
+
+@dataclass
+class FashionMNIST(Torchvision):
+    """70,000 grey pictures of clothes in 10 classes (Xiao et al. 2017)."""
+
+    source: ClassVar[str] = "FashionMNIST"
+    samples: ClassVar[int] = 60_000
+
+
+@dataclass
+class Digits(DataSet):
+    """1,797 handwritten digits of 8 x 8 pixels (Alpaydin and Kaynak 1998), part of scikit-learn.
+
+    Every sixth image is a test image.
+    """
+
+    @property
+    def title(self) -> str:
+        return "digits"
+
+    def content(self) -> str:
+        return ""
+
+    def train_samples(self) -> int:
+        return 1497
+
+    def read(self, downloads: Path, track: Track) -> Arrays:
+        import numpy as np
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        images = resized((bunch.images * (255 / 16)).round().astype(np.uint8), self.size)
+        test = np.arange(len(images)) % 6 == 5
+        labels = bunch.target
+        return Arrays(images[~test], labels[~test], images[test], labels[test], 10)
+
+
+@dataclass
+class Synthetic(DataSet):
+    """Noise around one random picture per class: for tests, and for timing without any files."""
+
+    train: int = whole(512, 1)
+    test: int = whole(128, 1)
+    classes: int = whole(10, 2)
+
+    @property
+    def title(self) -> str:
+        return "synthetic"
+
+    def content(self) -> str:
+        return f"{self.train} {self.test} {self.classes}"
+
+    def train_samples(self) -> int:
+        return self.train
+
+    def read(self, downloads: Path, track: Track) -> Arrays:
+        import numpy as np
+
+        from prsgd.randomness import Purpose, generator
+
+        rng = generator(Purpose.SYNTHETIC)
+        shape = (self.size, self.size, 3)
+        centres = rng.integers(64, 192, (self.classes, *shape))
+
+        def split(n: int) -> tuple[np.ndarray, np.ndarray]:
+            labels = np.arange(n) % self.classes
+            noise = rng.integers(-64, 64, (n, *shape))
+            return (centres[labels] + noise).astype(np.uint8), labels
+
+        return Arrays(*split(self.train), *split(self.test), self.classes)
+
+
+def _array(values: Any) -> np.ndarray:
+    import numpy as np
+
+    return np.asarray(values)
+
+
+def resized(images: np.ndarray, size: int) -> np.ndarray:
+    """(n, h, w) or (n, h, w, 3) uint8 images as (n, size, size, 3); grey ones are repeated."""
+    import numpy as np
+    from PIL import Image
+
+    if images.shape[1:3] != (size, size):
+        images = np.stack([np.asarray(Image.fromarray(i).resize((size, size))) for i in images])
+    return images if images.ndim == 4 else np.repeat(images[..., None], 3, axis=-1)

@@ -1,0 +1,91 @@
+"""Help that is made of conf/: the comments beside the keys are the documentation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from prsgd.config import GROUPS, conf_dir, files
+
+OVERVIEW = """\
+prsgd: parallel restarted SGD (Yu, Yang and Zhu, AAAI 2019), an experiment runner.
+
+N workers take I local SGD steps each, average their models, and restart from the average.
+
+  prsgd train KEY=VALUE ...            train; `prsgd train --help` lists keys and choices
+  prsgd train -m KEY=A,B,C ...         a sweep over the values
+  prsgd run RUN_DIR                    go on with a run that was stopped
+  prsgd figures [RESULTS] [--out DIR]  draw the runs found under RESULTS (default: runs)
+  prsgd data NAME [KEY=VALUE ...]      fetch and decode a set ahead of a job
+
+Start here, without any download:
+
+  prsgd train +experiment=quickstart interval=8 workers=4
+
+Exit codes: 0 done, 1 failed, 2 wrong configuration, 3 diverged, 130/143 stopped by a signal.
+"""
+
+EXAMPLES = """\
+Examples:
+  prsgd train interval=8 workers=4                           ResNet-20 on CIFAR-10
+  prsgd train +experiment=quickstart interval=8 workers=4    ResNet-8 on bundled digits
+  prsgd train algorithm=minibatch workers=8                  the baseline
+  prsgd train -m interval=1,4,8,16,32 workers=8 seed=0,1,2   a sweep; run it again to resume it
+  prsgd train data=image_folder data.root=~/pictures         your own images
+  prsgd train model=resnet56 data.partition=by_label --dry-run
+  torchrun --nnodes=2 --nproc-per-node=4 ... -m prsgd train interval=8 workers=8
+
+The same command again resumes an unfinished run and skips a finished one.
+Hydra's own options (--cfg job, --config-dir DIR, ...) work as well; see --hydra-help.
+"""
+
+LINE = re.compile(r"^(?P<key>\w+): *(?P<value>.*?) *(?:# (?P<comment>.*))?$")
+
+
+def train_help() -> str:
+    """The text of `prsgd train --help`."""
+    parts = [
+        "prsgd train [KEY=VALUE ...] [GROUP=CHOICE ...] [-m] [--dry-run]",
+        "",
+        "  -m, --multirun   run every combination of KEY=A,B,C values, one after another",
+        "  --dry-run        print runs, steps, rounds, bytes and time; start nothing",
+        "",
+        "Keys:",
+        *(described(key, *what) for key, what in keys(conf_dir() / "config.yaml").items()),
+    ]
+    for group in GROUPS:
+        parts += ["", f"{group}=...", *choices_of(group)]
+    parts += ["", "+experiment=...  (whole runs and sweeps, written down once)"]
+    parts += [f"  {path.stem:<15}{title(path)}" for path in files("experiment")]
+    return "\n".join([*parts, "", EXAMPLES])
+
+
+def choices_of(group: str) -> list[str]:
+    """A line per choice of a group with its own keys, and then the keys that all of them have."""
+    found = {path: keys(path, f"{group}.") for path in files(group)}
+    common = set.intersection(*(set(own) for own in found.values()))
+    lines = []
+    for path, own in found.items():
+        lines.append(f"  {path.stem:<15}{title(path)}")
+        lines += [f"  {described(key, *own[key])}" for key in own if key not in common]
+    for key in (key for key in next(iter(found.values())) if key in common):
+        values = {own[key] for own in found.values()}
+        value, comment = values.pop()
+        lines.append(described(key, "..." if values else value, comment))
+    return lines
+
+
+def described(key: str, value: str, comment: str) -> str:
+    return f"  {key + '=' + value:<32}{comment}"
+
+
+def title(path: Path) -> str:
+    """The first comment line of a yaml file that is not for Hydra."""
+    comments = (line[2:] for line in path.read_text().splitlines() if line.startswith("# "))
+    return next((comment for comment in comments if not comment.startswith("@")), "")
+
+
+def keys(path: Path, prefix: str = "") -> dict[str, tuple[str, str]]:
+    """The commented keys of a yaml file: their values and comments."""
+    found = (LINE.match(line) for line in path.read_text().splitlines())
+    return {prefix + m["key"]: (m["value"], m["comment"]) for m in found if m and m["comment"]}

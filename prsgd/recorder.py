@@ -1,0 +1,163 @@
+"""What is measured and kept while a run goes on: rows, rounds, checkpoints, and whose seconds.
+
+Every process takes part; the first one writes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from prsgd import checkpoint
+from prsgd.cluster import Ledger, wire_bytes
+from prsgd.config import Run
+from prsgd.console import Reporter
+from prsgd.data.cache import Images
+from prsgd.evaluate import evaluate
+from prsgd.randomness import Purpose, generator
+from prsgd.records import RunFolder
+from prsgd.workers import RowWorkers
+
+CONSENSUS_IMAGES = 10_000  # training images on which the consensus is evaluated
+CHECKPOINT_SECONDS = 30.0  # at epoch ends, but not more often
+
+
+@dataclass
+class Clock:
+    """Seconds of training so far, and what the last row knew."""
+
+    train_seconds: float = 0.0
+    row_step: int = 0
+    row_seconds: float = 0.0
+
+
+class Recorder:
+    """The records of one run."""
+
+    def __init__(
+        self, run: Run, folder: RunFolder, workers: RowWorkers, images: Images, reporter: Reporter
+    ) -> None:
+        self.run = run
+        self.folder = folder
+        self.workers = workers
+        self.cluster = workers.cluster
+        self.images = images
+        self.reporter = reporter
+        n = len(images.train_labels)
+        self.steps = run.steps(n)
+        self.steps_per_epoch = run.steps_per_epoch(n)
+        sample = generator(Purpose.EVALUATION).permutation(n)[:CONSENSUS_IMAGES]
+        self.sample = torch.from_numpy(sample).to(images.train_labels.device).sort().values
+        self.clock = Clock()
+        self.last_checkpoint = time.monotonic()
+        self._since: float | None = None
+
+    def run_clock(self) -> None:
+        self._since = self.cluster.clock()
+
+    def stop_clock(self) -> None:
+        """Evaluation, checkpoints and start-up are not training."""
+        if self._since is not None:
+            self.clock.train_seconds += self.cluster.clock() - self._since
+            self._since = None
+
+    def due(self, t: int) -> bool:
+        """Whether a row belongs to step t."""
+        return t % self.steps_per_epoch == 0 or t == self.steps
+
+    def row(self, t: int) -> None:
+        """Evaluate the consensus after step t and write a row; a checkpoint where it is time."""
+        self.stop_clock()
+        run, clock, ledger = self.run, self.clock, self.cluster.ledger
+        self._write_rounds()
+        losses = self.cluster.share(self.workers.loss_sums)
+        model, drift = self.workers.consensus()
+
+        def predict(images: Tensor) -> Tensor:
+            with self.workers.autocast():
+                logits: Tensor = model(self.images.normalised(images))
+            return logits
+
+        images = self.images
+        train = images.train_images[self.sample], images.train_labels[self.sample]
+        consensus_loss, _ = evaluate(predict, *train, self.cluster)
+        test_loss, accuracy = evaluate(
+            predict, images.test_images, images.test_labels, self.cluster
+        )
+        steps = t - clock.row_step
+        seconds = clock.train_seconds - clock.row_seconds
+        row = {
+            "step": t,
+            "epoch": t / self.steps_per_epoch,
+            "round": ledger.rounds,
+            "lr": run.schedule.lr(max(t, 1), self.steps, run.lr),
+            "train_loss": float(losses.sum()) / (run.workers * steps) if steps else float("nan"),
+            "consensus_train_loss": consensus_loss,
+            "test_loss": test_loss,
+            "test_accuracy": accuracy,
+            "drift": drift,
+            "payload_bytes": ledger.payload_bytes,
+            "wire_bytes": wire_bytes(ledger.payload_bytes, run.workers),
+            "comm_seconds": ledger.comm_seconds,
+            "train_seconds": clock.train_seconds,
+            "images_per_second": run.workers * run.batch_size * steps / seconds if steps else 0.0,
+        }
+        self.workers.say_loss()
+        [save] = self.cluster.agree(self.cluster.first and self._checkpoint_is_due(t))
+        self.workers.loss_sums.zero_()
+        clock.row_step, clock.row_seconds = t, clock.train_seconds
+        if self.cluster.first:
+            self.folder.append_metrics(row)
+            self.reporter.row(row)
+        if save:
+            self.checkpoint(t)
+        if t == self.steps and self.cluster.first:
+            tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
+            save_file(tensors, self.folder.path / "model.safetensors")
+        self.run_clock()
+
+    def _checkpoint_is_due(self, t: int) -> bool:
+        if t == 0:
+            return False
+        return t == self.steps or time.monotonic() - self.last_checkpoint >= CHECKPOINT_SECONDS
+
+    def checkpoint(self, t: int) -> None:
+        """Keep everything that step t + 1 needs."""
+        self.stop_clock()
+        self._write_rounds()
+        counters = {"clock": asdict(self.clock), "ledger": self._ledger()}
+        checkpoint.save(self.folder.checkpoints, t, self.workers.rows(), counters, self.cluster)
+        self.last_checkpoint = time.monotonic()
+        self.run_clock()
+
+    def resume(self) -> int:
+        """Take up the newest whole checkpoint, or start anew; returns the step to go on from."""
+        step = 0
+        if self.cluster.first:
+            found, damage = checkpoint.newest(self.folder.checkpoints)
+            step = found or 0
+            for line in damage:
+                before = f"going on from {found:09d}" if found else "starting anew"
+                self.reporter.note(f"{line}: {before}")
+            self.folder.begin_tables(step if found else None)
+        step = int(self.cluster.add(torch.tensor([step])))
+        if step:
+            folder, rows = self.folder.checkpoints, self.workers.rows()
+            counters = checkpoint.load(folder, step, rows, self.cluster)
+            self.clock = Clock(**counters["clock"])
+            self.cluster.ledger = Ledger(**counters["ledger"])
+            self.workers.t = step
+        return step
+
+    def _write_rounds(self) -> None:
+        rounds = self.cluster.settle()
+        if self.cluster.first:
+            self.folder.append_rounds(rounds)
+
+    def _ledger(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self.cluster.ledger).items() if k != "open"}

@@ -1,0 +1,56 @@
+"""The learning rate as a pure function of t, so that it needs no state and t may start anywhere."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from prsgd.keys import fraction, key
+
+
+@dataclass
+class Schedule(ABC):
+    """lr(t) = lr * decay(progress) * min(1, t / (warmup * T)), t = 1..T."""
+
+    warmup: float = fraction(0.0, one=False)
+
+    @abstractmethod
+    def decay(self, progress: float) -> float:
+        """The factor at `progress`, the share of the run that lies before this step, in [0, 1)."""
+
+    def lr(self, t: int, steps: int, lr: float) -> float:
+        """The learning rate of step t of `steps`, from the configured `lr`."""
+        rise = min(1.0, t / (self.warmup * steps)) if self.warmup else 1.0
+        return lr * rise * self.decay((t - 1) / steps)
+
+
+@dataclass
+class Constant(Schedule):
+    """The same rate throughout."""
+
+    def decay(self, progress: float) -> float:
+        return 1.0
+
+
+@dataclass
+class StepDrops(Schedule):
+    """The rate is multiplied by `factor` at each of the fractions `at` of the run."""
+
+    at: list[float] = key([0.5, 0.75], "fractions of the run, between 0 and 1", lambda v: _within(v))
+    factor: float = fraction(0.1, one=True)
+
+    def decay(self, progress: float) -> float:
+        return self.factor ** sum(progress >= drop for drop in self.at)
+
+
+@dataclass
+class Cosine(Schedule):
+    """From the configured rate down to zero along half a cosine."""
+
+    def decay(self, progress: float) -> float:
+        return (1 + math.cos(math.pi * progress)) / 2
+
+
+def _within(fractions: list[float]) -> bool:
+    return all(0 < f < 1 for f in fractions)
