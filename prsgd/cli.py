@@ -137,7 +137,9 @@ def compose(arguments: list[str], dry_run: bool) -> list[Run]:
     nowhere = tempfile.mkdtemp(prefix="prsgd-")  # Hydra insists on writing down a sweep
     elsewhere = any("hydra/launcher=" in a or "hydra.sweep.dir=" in a for a in arguments)
     options = [] if elsewhere else [f"hydra.sweep.dir={nowhere}"]
-    sys.argv = ["prsgd train", *options, *arguments]
+    overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
+    flags = [a for a in arguments if a not in overrides]  # argparse wants them first
+    sys.argv = ["prsgd train", *flags, *options, *overrides]
     try:
         collect()
     except Refused:

@@ -67,12 +67,17 @@ def track(items: Iterable[T], total: int) -> Iterator[T]:
         yield from progress.track(items, total)
 
 
+def show(table: Table) -> None:
+    """Print a table at its own width: a narrow terminal wraps lines rather than cells."""
+    Console(highlight=False, width=500).print(table)
+
+
 def show_plan(lines: list[dict[str, str]]) -> None:
     """What a dry run prints."""
     table = Table(*lines[0], box=box.SIMPLE_HEAD, pad_edge=False)
     for line in lines:
-        table.add_row(*(Text(value) for value in line.values()))
-    console.print(table)
+        table.add_row(*map(Text, line.values()))
+    show(table)
     console.print(f"{len(lines)} run{'s' if len(lines) > 1 else ''} planned; nothing was started")
 
 
@@ -99,7 +104,7 @@ def show_results(folders: list[RunFolder]) -> None:
                 duration(last["train_seconds"]),
             ]
         table.add_row(*map(Text, cells))
-    console.print(table)
+    show(table)
 
 
 class Reporter:
@@ -196,4 +201,4 @@ class Reporter:
             ("figures", f"prsgd figures {folder.parent}"),
         ):
             table.add_row(name, Text(value))
-        console.print(table)
+        show(table)

@@ -17,10 +17,9 @@ from pathlib import Path
 from prsgd.config import Run
 from prsgd.console import refuse
 from prsgd.errors import Refused
-from prsgd.plan import Machine, Plan, decide
+from prsgd.plan import Job, Machine, Plan, decide
 from prsgd.records import RunFolder
 from prsgd.stop import Stop, signal_of
-from prsgd.train import Job, train
 
 CODES = {"done": 0, "refused": 2, "diverged": 3, "failed": 1}
 
@@ -97,6 +96,8 @@ def rank_main(job: Job) -> int:
 def work(job: Job) -> int:
     """What one process does for the job; returns its exit code."""
     import torch
+
+    from prsgd.train import train
 
     torch.set_num_threads(job.plan.threads)
     with Stop() as stop:

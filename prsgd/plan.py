@@ -34,6 +34,17 @@ class Plan:
     cores: int
 
 
+@dataclass(frozen=True)
+class Job:
+    """One run, ready to start."""
+
+    run: Run
+    plan: Plan
+    folder: Path
+    data: Path  # the cache file of the set
+    title: str = ""  # which of how many, in a sweep
+
+
 def decide(
     run: Run, machine: Machine, environment: Mapping[str, str], alone: bool = True
 ) -> Plan:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from prsgd import console
 from prsgd.config import Run, run_name
+from prsgd.data.cache import prepare
 from prsgd.errors import Refused
-from prsgd.plan import Plan, this_machine
+from prsgd.launch import cache_folder, launch, plan_of, torchrun_rank
+from prsgd.plan import Job, Plan, this_machine
 from prsgd.records import ENDED, RunFolder
 
 GRAVITY = (0, 3, 1)  # exit codes, the gravest last
@@ -58,8 +60,6 @@ def execute(runs: list[tuple[Run, Path | None]], dry_run: bool) -> int:
 
 def plan(runs: list[tuple[Run, Path | None]]) -> list[Entry]:
     """Decide how and where each would run; of runs with the same name only the first is kept."""
-    from prsgd.launch import plan_of, torchrun_rank
-
     if torchrun_rank() is not None and len(runs) > 1:
         raise Refused("-m: a sweep cannot run under torchrun; start one torchrun per run")
     machine = this_machine()
@@ -74,10 +74,6 @@ def plan(runs: list[tuple[Run, Path | None]]) -> list[Entry]:
 
 def train_all(entries: list[Entry], planned: int) -> list[int]:
     """Start one after another, until a signal ends one; returns their exit codes."""
-    from prsgd.data.cache import prepare
-    from prsgd.launch import cache_folder, launch, torchrun_rank
-    from prsgd.train import Job
-
     caches = [prepare(entry.run.data, cache_folder(), console.track) for entry in entries]
     codes: list[int] = []
     for number, (entry, cache) in enumerate(zip(entries, caches, strict=True), 1):

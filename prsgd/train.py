@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -21,7 +19,7 @@ from prsgd.data.batches import Batches
 from prsgd.data.cache import Images, load
 from prsgd.data.partition import shards
 from prsgd.environment import describe
-from prsgd.plan import Plan
+from prsgd.plan import Job
 from prsgd.randomness import Purpose, generator
 from prsgd.recorder import Recorder
 from prsgd.records import RunFolder
@@ -29,17 +27,6 @@ from prsgd.stop import signal_of
 from prsgd.workers import RowWorkers
 
 PATIENCE = 32  # gradients that a process may observe without hearing whether to stop
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run, ready to start."""
-
-    run: Run
-    plan: Plan
-    folder: Path
-    data: Path  # the cache file of the set
-    title: str = ""  # which of how many, in a sweep
 
 
 def train(job: Job, stop: Callable[[], int]) -> str:

@@ -1,0 +1,114 @@
+"""What the tests share: a small cache, runs in this process, and the command in another one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from prsgd.config import Run, typed
+from prsgd.data.cache import prepare
+from prsgd.plan import Job, Plan
+from prsgd.records import TIMINGS, RunFolder
+from prsgd.train import train
+
+TARGETS = {
+    "prsgd": "prsgd.algorithms.restarted.PRSGD",
+    "minibatch": "prsgd.algorithms.minibatch.MiniBatchSGD",
+    "one_shot": "prsgd.algorithms.one_shot.OneShot",
+    "mlp": "prsgd.models.MLP",
+    "resnet": "prsgd.models.ResNet",
+    "synthetic": "prsgd.data.sets.Synthetic",
+    "digits": "prsgd.data.sets.Digits",
+    "constant": "prsgd.schedule.Constant",
+}
+
+
+def part(name: str, **values: Any) -> dict[str, Any]:
+    return {"_target_": TARGETS[name], **values}
+
+
+def small_run(**values: Any) -> Run:
+    """A run of seconds: an MLP on 8 x 8 synthetic images, one epoch of 20 steps and more."""
+    return typed(
+        {
+            "workers": 2,
+            "batch_size": 4,
+            "lr": 0.05,
+            "epochs": 2,
+            "precision": "fp32",
+            "threads": 1,
+            "algorithm": part("prsgd"),
+            "model": part("mlp", width=8),
+            "data": part("synthetic", train=160, test=40, size=8, crop=1, flip=True),
+            "schedule": part("constant"),
+            **values,
+        }
+    )
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def here(run: Run) -> Plan:
+    return Plan("cpu", 1, 1, run.precision, "here", 1)
+
+
+Trainer = Callable[..., tuple[str, RunFolder]]
+
+
+@pytest.fixture
+def train_here(cache: Path, tmp_path: Path) -> Trainer:
+    """Train in this process; `stop` is what the loop asks before every step."""
+
+    def go(run: Run, name: str = "run", stop: Callable[[], int] = int) -> tuple[str, RunFolder]:
+        folder = RunFolder(tmp_path / name)
+        folder.create(run.as_dict())
+        path = prepare(run.data, cache, lambda items, total: iter(items))
+        return train(Job(run, here(run), folder.path, path), stop), folder
+
+    return go
+
+
+def table(folder: RunFolder | Path, name: str = "metrics.csv") -> pd.DataFrame:
+    """A csv of a run as it was written, without the timings."""
+    path = folder.path if isinstance(folder, RunFolder) else folder
+    frame = pd.read_csv(path / name, dtype=str, keep_default_na=False)
+    return frame[[column for column in frame if column not in TIMINGS]]
+
+
+def numbers(folder: RunFolder | Path, name: str = "metrics.csv") -> pd.DataFrame:
+    return table(folder, name).astype(float)
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def prsgd(cache: Path, tmp_path: Path) -> Command:
+    """Run the command line in a process of its own, in an empty folder."""
+
+    def go(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+        return subprocess.run(
+            [sys.executable, "-m", "prsgd", *arguments],
+            **{"cwd": tmp_path, "env": environment, "timeout": 100, **options},
+            capture_output=True,
+            text=True,
+        )
+
+    return go

@@ -1,0 +1,232 @@
+"""How a run is started: the pure decision, and real processes that talk over gloo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command, numbers, small_run, table
+
+from prsgd.cluster import placement, wire_bytes
+from prsgd.errors import Refused
+from prsgd.plan import Machine, decide
+from prsgd.stop import WEIGHTS, signal_of
+
+LAPTOP = Machine(gpus=0, cores=8, linux=True, bf16={"cpu": False, "cuda": False})
+MAC = Machine(gpus=0, cores=8, linux=False, bf16={"cpu": True, "cuda": False})
+SERVER = Machine(gpus=8, cores=64, linux=True, bf16={"cpu": False, "cuda": True})
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "machine", "environment", "alone", "expected"),
+    [
+        # workers of the algorithm against what there is to host them
+        ({"workers": 1}, LAPTOP, {}, True, ("cpu", 1, 8, "fp32", "here")),
+        ({"workers": 1}, LAPTOP, {}, False, ("cpu", 1, 8, "fp32", "fork")),
+        ({"workers": 4}, LAPTOP, {}, True, ("cpu", 4, 2, "fp32", "fork")),
+        ({"workers": 6}, LAPTOP, {}, True, ("cpu", 6, 1, "fp32", "fork")),
+        ({"workers": 32}, LAPTOP, {}, True, ("cpu", 8, 1, "fp32", "fork")),
+        ({"workers": 4}, MAC, {}, True, ("cpu", 4, 2, "bf16", "spawn")),
+        ({"workers": 8}, SERVER, {}, True, ("cuda", 8, 8, "bf16", "spawn")),
+        ({"workers": 6}, SERVER, {}, True, ("cuda", 6, 10, "bf16", "spawn")),
+        ({"workers": 16}, SERVER, {}, True, ("cuda", 8, 8, "bf16", "spawn")),
+        ({"workers": 1}, SERVER, {}, True, ("cuda", 1, 64, "bf16", "here")),
+        # what the user says wins
+        ({"workers": 8, "processes": 1}, SERVER, {}, True, ("cuda", 1, 64, "bf16", "here")),
+        ({"workers": 8, "device": "cpu"}, SERVER, {}, True, ("cpu", 8, 8, "fp32", "fork")),
+        ({"workers": 4, "threads": 3}, LAPTOP, {}, True, ("cpu", 4, 3, "fp32", "fork")),
+        ({"workers": 4, "precision": "bf16"}, LAPTOP, {}, True, ("cpu", 4, 2, "bf16", "fork")),
+        ({"workers": 4, "precision": "fp32"}, SERVER, {}, True, ("cuda", 4, 16, "fp32", "spawn")),
+        # a torchrun of somebody else's has decided already
+        ({"workers": 6}, LAPTOP, TORCHRUN, True, ("cpu", 4, 4, "fp32", "join")),
+        ({"workers": 4, "processes": 4}, SERVER, TORCHRUN, True, ("cuda", 4, 32, "bf16", "join")),
+    ],
+)
+def test_decision(keys, machine, environment, alone, expected) -> None:
+    run = small_run(**{"precision": "auto", "threads": "auto", **keys})
+    plan = decide(run, machine, environment, alone)
+    assert (plan.device, plan.processes, plan.threads, plan.precision, plan.start) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "environment", "message"),
+    [
+        ({"device": "cuda"}, {}, "device=cuda: there is no CUDA GPU here; it must be auto or cpu"),
+        (
+            {"workers": 2},
+            TORCHRUN,
+            "workers=2: must be at least the 4 processes that torchrun started: "
+            "each hosts one worker or more",
+        ),
+        (
+            {"workers": 8, "processes": 8},
+            TORCHRUN,
+            "processes=8: torchrun started 4; leave it out",
+        ),
+    ],
+)
+def test_refusals(keys, environment, message) -> None:
+    with pytest.raises(Refused) as refusal:
+        decide(small_run(**keys), LAPTOP, environment)
+    assert str(refusal.value) == message
+
+
+def test_placement_is_even_and_in_order() -> None:
+    assert placement(6, 4) == [range(0, 1), range(1, 3), range(3, 4), range(4, 6)]
+    for workers in range(1, 20):
+        for processes in range(1, workers + 1):
+            parts = placement(workers, processes)
+            assert [worker for part in parts for worker in part] == list(range(workers))
+            assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_a_ring_sends_twice_all_but_one_part() -> None:
+    assert [wire_bytes(1000, n) for n in (1, 2, 4, 8)] == [0, 1000, 1500, 1750]
+
+
+def test_the_signal_behind_a_sum() -> None:
+    assert signal_of(8 * WEIGHTS[signal.SIGINT]) == signal.SIGINT
+    assert signal_of(WEIGHTS[signal.SIGTERM]) == signal.SIGTERM
+
+
+SMALL = (
+    "model=mlp model.width=16 data=synthetic data.train=240 data.test=60 data.size=8 data.crop=1 "
+    "schedule=constant lr=0.05 batch_size=4 workers=6 precision=fp32 threads=1 epochs=7 "
+).split()  # 10 steps an epoch, 70 in all
+
+
+def folders(out: Path) -> list[Path]:
+    return sorted(path.parent for path in out.glob("*/config.yaml"))
+
+
+@pytest.mark.dist
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("momentum=0.9",), ("algorithm=minibatch",)])
+def test_processes_do_not_matter(prsgd: Command, tmp_path: Path, more: tuple[str, ...]) -> None:
+    """N = 6 on P = 1, 2, 4: the same metrics to 1e-5."""
+    found = {}
+    for processes in (1, 2, 4):
+        out = f"P{processes}"
+        done = prsgd("train", *SMALL, *more, f"processes={processes}", f"out={out}")
+        assert done.returncode == 0, done.stderr
+        [folder] = folders(tmp_path / out)
+        found[processes] = numbers(folder), numbers(folder, "rounds.csv")
+    for frames in (found[2], found[4]):
+        for ours, alone in zip(frames, found[1], strict=True):
+            assert len(ours) == len(alone) > 1
+            np.testing.assert_allclose(ours, alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.dist
+def test_exact_reduction_is_bitwise(prsgd: Command, tmp_path: Path) -> None:
+    found = []
+    for processes in (1, 3):
+        out = f"P{processes}"
+        more = ("reduction=exact", f"processes={processes}", f"out={out}", "momentum=0.9")
+        assert prsgd("train", *SMALL, *more).returncode == 0
+        [folder] = folders(tmp_path / out)
+        found.append((folder, table(folder)))
+    assert found[0][1].equals(found[1][1])
+    assert found[0][0].name == found[1][0].name
+
+
+@pytest.mark.dist
+def test_joins_a_torchrun(prsgd: Command, tmp_path: Path, cache: Path) -> None:
+    """Two agents, as on two machines, and the same curve as from our own agent."""
+    assert prsgd("train", *SMALL, "processes=2", "out=own").returncode == 0
+    agents = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"),
+                *("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:29617", "--rdzv-id=test"),
+                *("--local-addr=localhost", "-m", "prsgd", "train", *SMALL, "out=joined"),
+            ],
+            cwd=tmp_path,
+            env={**os.environ, "XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [agent.communicate(timeout=100)[0] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], outputs
+    [own], [joined] = folders(tmp_path / "own"), folders(tmp_path / "joined")
+    assert own.name == joined.name
+    assert table(own).equals(table(joined))
+    assert sum("test accuracy" in output for output in outputs) == 1  # rank 0 alone speaks
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"]
+)
+def test_a_signal_stops_and_the_same_command_resumes(
+    prsgd: Command, tmp_path: Path, cache: Path, processes: int, number: int, code: int
+) -> None:
+    command = ["train", *SMALL, "epochs=300", f"processes={processes}", "seed=3"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "prsgd", *command, "out=stopped"],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_until(lambda: "\n" in metrics_text(tmp_path / "stopped"))
+    child.send_signal(number)
+    output, _ = child.communicate(timeout=40)
+    assert child.returncode == code, output
+    [folder] = folders(tmp_path / "stopped")
+    assert f"interrupted: {signal.Signals(number).name} at step" in output
+    assert '"interrupted"' in (folder / "status.json").read_text()
+    again = prsgd(*command, "out=stopped")
+    assert again.returncode == 0, again.stderr
+    assert "resuming at step" in again.stdout
+    assert prsgd(*command, "out=whole").returncode == 0
+    [whole] = folders(tmp_path / "whole")
+    assert table(folder).equals(table(whole))
+    assert table(folder, "rounds.csv").equals(table(whole, "rounds.csv"))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def metrics_text(out: Path) -> str:
+    """What metrics.csv holds after its header."""
+    return "".join(p.read_text().partition("\n")[2] for p in out.glob("*/metrics.csv"))
+
+
+@pytest.mark.dist
+def test_a_dead_rank_is_a_failed_run(prsgd: Command, tmp_path: Path, cache: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "prsgd", "train", *SMALL, "epochs=3000", "processes=2", "out=dead"],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: "\n" in metrics_text(tmp_path / "dead"))
+    ranks = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+    assert len(ranks) >= 2
+    os.kill(int(ranks[-1]), signal.SIGKILL)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert "failed: " in errors
+    [folder] = folders(tmp_path / "dead")
+    assert '"failed"' in (folder / "status.json").read_text()
+    assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
