@@ -62,11 +62,13 @@ def save(
 
 def newest(folder: Path) -> tuple[int | None, list[str]]:
     """The step of the newest checkpoint whose parts are all whole, and what is wrong with newer."""
-    damage = []
+    damage: list[str] = []
     for path in sorted(folder.glob("[0-9]*"), reverse=True):
         try:
             parts = _manifest(path)["parts"]
-            broken = [part for part, checksum in parts.items() if _checksum(path / part) != checksum]
+            broken = [
+                part for part, checksum in parts.items() if _checksum(path / part) != checksum
+            ]
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             broken = ["manifest.json"]
         if not broken:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from prsgd.console import refuse
 from prsgd.errors import Refused
-from prsgd.help import OVERVIEW, train_help
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,6 +36,8 @@ def main() -> None:
 def dispatch(arguments: list[str]) -> int:
     """Carry out one command; returns the exit code."""
     if not arguments or arguments[0] in ("-h", "--help"):
+        from prsgd.help import OVERVIEW
+
         print(OVERVIEW, end="")
         return 0
     command, rest = arguments[0], arguments[1:]
@@ -48,6 +49,8 @@ def dispatch(arguments: list[str]) -> int:
 
 def train(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
+        from prsgd.help import train_help
+
         print(train_help(), end="")
         return 0
     dry_run = "--dry-run" in arguments
@@ -67,10 +70,11 @@ def resume(arguments: list[str]) -> int:
     from prsgd.records import RunFolder
     from prsgd.sweep import execute
 
+    config = RunFolder(folder).config()
     try:
-        run = typed(RunFolder(folder).config())
+        run = typed(config)
     except Refused as refusal:
-        raise Refused(f"{folder}: {refusal}") from refusal
+        raise Refused(f"{folder}/config.yaml: {refusal}") from refusal
     return execute([(run, folder)], dry_run=False)
 
 

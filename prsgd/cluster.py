@@ -11,6 +11,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 
 import torch
 import torch.distributed as dist
@@ -22,7 +23,7 @@ from prsgd.reduction import Reduction, exact_mean, fast_mean
 def placement(workers: int, processes: int) -> list[range]:
     """The workers that each process hosts: contiguous, as even as can be."""
     bounds = [workers * rank // processes for rank in range(processes + 1)]
-    return [range(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [range(a, b) for a, b in pairwise(bounds)]
 
 
 def wire_bytes(payload: int, workers: int) -> int:
@@ -75,7 +76,7 @@ class Cluster:
         if self.processes > 1:
             backend = "nccl" if device == "cuda" else "gloo"
             dist.init_process_group(backend, timeout=timedelta(minutes=30))
-            self.control = dist.group.WORLD if backend == "gloo" else dist.new_group(backend="gloo")
+            self.control = dist.new_group(backend="gloo")  # type: ignore[assignment]
         self.said = torch.zeros(2, device=self.device)
         self.heard: Tensor | None = None
         self._buffers: dict[int, Tensor] = {}

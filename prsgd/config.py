@@ -82,7 +82,7 @@ class Run(Keys):
     schedule: Schedule = MISSING
 
     def steps_per_epoch(self, samples: int) -> int:
-        """Steps per worker in which all workers together draw `samples` images, the rest dropped."""
+        """Steps per worker in which all together draw `samples` images; the rest is dropped."""
         if self.workers > samples:
             raise Refused(f"workers={self.workers}: must be at most the {samples} training images")
         if self.batch_size > samples // self.workers:

@@ -19,11 +19,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from prsgd.config import Run
 from prsgd.records import RunFolder
 
 if TYPE_CHECKING:
     from prsgd.cluster import Ledger
+    from prsgd.config import Run
 
 T = TypeVar("T")
 console = Console(highlight=False, soft_wrap=True)
@@ -171,9 +171,7 @@ class Reporter:
         )
         self.step(row["step"])
 
-    def end(
-        self, status: str, why: str, row: dict[str, Any], ledger: Ledger, folder: Path
-    ) -> None:
+    def end(self, status: str, why: str, row: dict[str, Any], ledger: Ledger, folder: Path) -> None:
         """The closing summary."""
         self.progress.stop()
         if self.quiet:

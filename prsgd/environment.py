@@ -35,7 +35,7 @@ def describe(run: Run, plan: Plan) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that prsgd runs from, `+` if it was changed; None outside of one."""
+    """The commit of our checkout, with `+` if it was changed; None where prsgd is in none."""
     try:
         here = Path(__file__).parent
         git = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*"]

@@ -6,17 +6,16 @@ metadata. Nothing here imports anything of prsgd, so that every group may.
 
 import math
 from collections.abc import Callable
-from dataclasses import MISSING, field
+from dataclasses import field
 from typing import Any
 
 
 def key(default: Any, allowed: str, test: Callable[[Any], bool]) -> Any:
     """A field with `default` that `test` accepts; `allowed` completes "must be ..."."""
-    factory = (lambda: list(default)) if isinstance(default, list) else MISSING
-    return field(  # type: ignore[call-overload]
-        **({"default_factory": factory} if isinstance(default, list) else {"default": default}),
-        metadata={"allowed": allowed, "test": test},
-    )
+    about = {"allowed": allowed, "test": test}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=about)
+    return field(default=default, metadata=about)
 
 
 def whole(default: int, low: int) -> Any:

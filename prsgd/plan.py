@@ -45,9 +45,7 @@ class Job:
     title: str = ""  # which of how many, in a sweep
 
 
-def decide(
-    run: Run, machine: Machine, environment: Mapping[str, str], alone: bool = True
-) -> Plan:
+def decide(run: Run, machine: Machine, environment: Mapping[str, str], alone: bool = True) -> Plan:
     """Everything about starting `run`.
 
     `alone` says that this process will start no other run: only then may it compute itself, since

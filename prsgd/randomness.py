@@ -1,4 +1,4 @@
-"""Every random number is a pure function of what it is for: there is no state to save or to share."""
+"""Every random number is a pure function of what it is for: no state to save or to share."""
 
 from enum import IntEnum
 

@@ -1,10 +1,10 @@
 """The run folder: every file of a run but its tensors. Standard library and yaml only.
 
-    config.yaml        the resolved configuration, and the version of this layout
-    environment.json   versions, machine, processes, data label and fingerprint
-    metrics.csv        a row at t = 0, after each epoch, and at the end
-    rounds.csv         a row per averaging
-    status.json        {"status": running | done | diverged | failed | interrupted, "why": ...}
+config.yaml        the resolved configuration, and the version of this layout
+environment.json   versions, machine, processes, data label and fingerprint
+metrics.csv        a row at t = 0, after each epoch, and at the end
+rounds.csv         a row per averaging
+status.json        {"status": running | done | diverged | failed | interrupted, "why": ...}
 """
 
 from __future__ import annotations

@@ -48,11 +48,11 @@ def exact_mean(
     numbers into infinity.
     """
     peaks = torch.stack([part.abs().max() for part in parts])
-    agreed = torch.cat([peaks, control]).nan_to_num(nan=torch.inf).double()
+    agreed = torch.cat([peaks, control]).nan_to_num(torch.inf, torch.inf).double()
     all_reduce(agreed, "max")
     peaks, control = agreed[: len(parts)], agreed[len(parts) :]
     if not bool(torch.isfinite(peaks).all()):
-        return [part[0] for part in parts], torch.full_like(control, torch.inf)
+        return [part[0].clone() for part in parts], torch.full_like(control, torch.inf)
     bits = 62 - ceil(log2(workers)) - torch.frexp(peaks).exponent.double()
     scales = torch.exp2(bits)
     fixed = torch.stack(

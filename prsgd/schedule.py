@@ -37,7 +37,9 @@ class Constant(Schedule):
 class StepDrops(Schedule):
     """The rate is multiplied by `factor` at each of the fractions `at` of the run."""
 
-    at: list[float] = key([0.5, 0.75], "fractions of the run, between 0 and 1", lambda v: _within(v))
+    at: list[float] = key(
+        [0.5, 0.75], "fractions of the run, between 0 and 1", lambda v: _within(v)
+    )
     factor: float = fraction(0.1, one=True)
 
     def decay(self, progress: float) -> float:

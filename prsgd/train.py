@@ -1,8 +1,8 @@
 """The training of one run, as each of its processes does it.
 
-    prsgd train interval=8 workers=4                            # ResNet-20 on CIFAR-10
-    prsgd train +experiment=quickstart interval=8 workers=4     # ResNet-8 on bundled digits
-    torchrun --nproc-per-node=4 -m prsgd train workers=8        # by somebody else's launcher
+prsgd train interval=8 workers=4                            # ResNet-20 on CIFAR-10
+prsgd train +experiment=quickstart interval=8 workers=4     # ResNet-8 on bundled digits
+torchrun --nproc-per-node=4 -m prsgd train workers=8        # by somebody else's launcher
 """
 
 from __future__ import annotations

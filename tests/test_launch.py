@@ -97,10 +97,11 @@ def test_the_signal_behind_a_sum() -> None:
     assert signal_of(WEIGHTS[signal.SIGTERM]) == signal.SIGTERM
 
 
-SMALL = (
-    "model=mlp model.width=16 data=synthetic data.train=240 data.test=60 data.size=8 data.crop=1 "
-    "schedule=constant lr=0.05 batch_size=4 workers=6 precision=fp32 threads=1 epochs=7 "
-).split()  # 10 steps an epoch, 70 in all
+SMALL = [  # 10 steps an epoch, 70 in all
+    *("model=mlp", "model.width=16", "schedule=constant", "lr=0.05", "batch_size=4", "workers=6"),
+    *("data=synthetic", "data.train=240", "data.test=60", "data.size=8", "data.crop=1", "epochs=7"),
+    *("precision=fp32", "threads=1"),
+]
 
 
 def folders(out: Path) -> list[Path]:
@@ -145,7 +146,13 @@ def test_joins_a_torchrun(prsgd: Command, tmp_path: Path, cache: Path) -> None:
     agents = [
         subprocess.Popen(
             [
-                *(sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"),
+                *(
+                    sys.executable,
+                    "-m",
+                    "torch.distributed.run",
+                    "--nnodes=2",
+                    "--nproc-per-node=1",
+                ),
                 *("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:29617", "--rdzv-id=test"),
                 *("--local-addr=localhost", "-m", "prsgd", "train", *SMALL, "out=joined"),
             ],

@@ -1,4 +1,4 @@
-"""The models: small specifications that know how to build a torch module. Importing this is free."""
+"""The models: small specifications that build a torch module. Importing this is free."""
 
 from __future__ import annotations
 

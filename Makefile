@@ -1,0 +1,45 @@
+# Every target sets up what it needs; `make` alone lists them.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+setup: $(READY) ## make .venv with prsgd and its tools
+	@$(BIN)/pre-commit install >/dev/null 2>&1 || true
+
+train: $(READY) ## the main job on bundled digits: ResNet-8, N = 4, I = 8; then its figures
+	$(BIN)/prsgd train +experiment=quickstart interval=8 workers=4
+	$(BIN)/prsgd figures
+
+test: $(READY) ## all tests
+	$(BIN)/pytest -q
+
+lint: $(READY) ## style, and which way imports run
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+type: $(READY) ## types
+	$(BIN)/mypy
+
+figures: $(READY) ## redraw the figures of all committed results, and of runs/ where there are any
+	@for folder in results/*/ $(wildcard runs); do $(BIN)/prsgd figures $$folder || exit; done
+
+reproduce: $(READY) ## train all committed results again, or what is missing of them, and draw them
+	$(BIN)/prsgd train +experiment=short
+	$(MAKE) figures
+
+clean: ## remove runs/, builds and caches, but neither .venv nor results/
+	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+.PHONY: help setup train test lint type figures reproduce clean

@@ -1,0 +1,130 @@
+"""The figures of one group of runs, as PNG and SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from prsgd.report.load import Group
+
+STYLE: Any = {
+    "font.size": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 3.5,
+    "legend.frameon": False,
+    "svg.hashsalt": "prsgd",
+    "svg.fonttype": "none",
+}
+WIDTH, HEIGHT = 7.0, 3.0  # inches
+MARKERS = "osD^vP*Xh<>"
+LARGEST_INTERVAL = 128  # end of the colour scale
+
+
+def draw(group: Group, folder: Path) -> None:
+    """epochs, rounds, bytes, time and drift of the group, into `folder`."""
+    with mpl.rc_context(STYLE):
+        progress(group, folder / "epochs", "epochs of all workers together", lambda m: m["epoch"])
+        progress(group, folder / "rounds", "communication rounds", lambda m: m["round"], log=True)
+        megabytes = "sent by one worker (MB)"
+        progress(group, folder / "bytes", megabytes, lambda m: m["payload_bytes"] / 1e6, log=True)
+        progress(group, folder / "time", "training time (s)", lambda m: m["train_seconds"])
+        drift(group, folder / "drift")
+
+
+def looks(group: Group) -> list[dict[str, Any]]:
+    """A colour and a marker per series: by interval, the same in every figure, where that tells
+    the series apart; by place in the legend where it does not."""
+    by_interval = len({series.interval for series in group.series}) == len(group.series)
+    styles = []
+    for place, series in enumerate(group.series):
+        colour: Any = f"C{place}"
+        if by_interval and series.interval is not None:
+            share = np.log2(series.interval) / np.log2(LARGEST_INTERVAL)
+            colour = mpl.colormaps["viridis"](0.9 * min(1.0, share))
+        elif by_interval:
+            colour = "black"
+        styles.append({"color": colour, "marker": MARKERS[place % len(MARKERS)]})
+    return styles
+
+
+def progress(
+    group: Group,
+    path: Path,
+    label: str,
+    x: Callable[[pd.DataFrame], pd.Series[float]],
+    log: bool = False,
+) -> None:
+    """Training loss and test accuracy of the average model against x, from the first epoch on."""
+    figure, (loss, accuracy) = plt.subplots(1, 2, figsize=(WIDTH, HEIGHT))
+    for series, style in zip(group.series, looks(group), strict=True):
+        trained = series.mean["step"] > 0  # before it, BatchNorm has seen nothing
+        mean, deviation = series.mean[trained], series.deviation[trained]
+        for axes, column, scale in (
+            (loss, "consensus_train_loss", 1),
+            (accuracy, "test_accuracy", 100),
+        ):
+            middle, spread = scale * mean[column], scale * deviation[column].fillna(0)
+            axes.plot(x(mean), middle, label=series.label, **style)
+            if len(series.runs) > 1:
+                low, high = middle - spread, middle + spread
+                axes.fill_between(x(mean), low, high, color=style["color"], alpha=0.2, linewidth=0)
+    loss.set(ylabel=r"training loss of $\bar{x}$", yscale="log")
+    loss.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:.3g}"))
+    loss.yaxis.set_minor_formatter(mpl.ticker.LogFormatter(minor_thresholds=(1.5, 0.7)))
+    accuracy.set(ylabel=r"test accuracy of $\bar{x}$ (%)")
+    for axes in (loss, accuracy):
+        axes.set(xlabel=label)
+        if log:
+            _logarithmic(axes)
+        else:
+            axes.set_xlim(left=0)
+    finish(figure, loss, group, path)
+
+
+def drift(group: Group, path: Path) -> None:
+    """Squared distance of the workers from their mean, just before each averaging."""
+    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
+    for series, style in zip(group.series, looks(group), strict=True):
+        frames = [run.rounds.reset_index() for run in series.runs]
+        mean = pd.concat(frames).groupby("index").mean()
+        if not (mean["drift"] > 0).any():
+            continue
+        axes.plot(mean.index + 1, mean["drift"], label=series.label, **style, markevery=0.1)
+    drift_before = r"mean of $\Vert x_i - \bar{x}\,\Vert^2$ before averaging"
+    axes.set(xlabel="communication round", ylabel=drift_before, yscale="log")
+    _logarithmic(axes)
+    finish(figure, axes, group, path)
+
+
+def _logarithmic(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,g}"))
+
+
+def finish(figure: Figure, legend_of: Axes, group: Group, path: Path) -> None:
+    """Caption above, legend below; write both formats."""
+    figure.suptitle(group.caption, fontsize=8.5)
+    handles, labels = legend_of.get_legend_handles_labels()
+    longest = 0.5 + 0.065 * max(map(len, labels), default=0)  # inches
+    columns = max(1, min(len(labels), int(WIDTH / longest)))
+    rows = -(-len(labels) // columns)
+    figure.legend(handles, labels, loc="lower center", ncols=columns)
+    figure.set_size_inches(WIDTH, HEIGHT + 0.2 * rows)
+    figure.tight_layout(rect=(0, 0.2 * rows / (HEIGHT + 0.2 * rows), 1, 1))
+    figure.savefig(path.with_suffix(".png"), dpi=200)
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    plt.close(figure)

@@ -1,0 +1,210 @@
+"""Run folders as data: which runs there are, and which may stand in one panel."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prsgd.errors import Refused
+from prsgd.records import METRICS, ROUNDS, RunFolder
+
+# what may differ between the seeds of one curve
+INCIDENTAL = ("seed", "out", "device", "processes", "threads", "data.root", "data.label")
+NAMES = {"PRSGD": "PR-SGD", "MiniBatchSGD": "mini-batch SGD", "OneShot": "one-shot averaging"}
+SYMBOLS = {"workers": "N", "batch_size": "b", "lr": "γ", "algorithm.interval": "I", "momentum": "β"}
+
+
+@dataclass
+class Loaded:
+    """One finished run. `config` is flat: {"workers": 8, "algorithm.interval": 8, ...}."""
+
+    path: Path
+    config: dict[str, Any]
+    data: str
+    fingerprint: str
+    metrics: pd.DataFrame
+    rounds: pd.DataFrame
+
+    @property
+    def model(self) -> tuple[tuple[str, Any], ...]:
+        return tuple((k, v) for k, v in self.config.items() if k.startswith("model."))
+
+    @property
+    def essence(self) -> dict[str, Any]:
+        """What makes it a curve of its own."""
+        read = {k: v for k, v in self.config.items() if k not in INCIDENTAL}
+        for name in ("interval", "momentum_at_sync"):  # the algorithm has its own copy, if it cares
+            read.pop(name, None)
+        if not self.config["momentum"]:
+            read.pop("algorithm.momentum_at_sync", None)
+        return read
+
+
+@dataclass
+class Series:
+    """Runs that differ in their seeds only: one curve."""
+
+    runs: list[Loaded]
+    label: str = ""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.runs[0].config
+
+    @property
+    def algorithm(self) -> str:
+        name: str = self.config["algorithm._target_"].rpartition(".")[2]
+        return NAMES.get(name, name)
+
+    @property
+    def interval(self) -> int | None:
+        return self.config.get("algorithm.interval")
+
+    @cached_property
+    def mean(self) -> pd.DataFrame:
+        """The metrics over seeds, row by row."""
+        frame: pd.DataFrame = self._by_row.mean()
+        return frame
+
+    @cached_property
+    def deviation(self) -> pd.DataFrame:
+        """The sample standard deviation over seeds; NaN for one seed."""
+        frame: pd.DataFrame = self._by_row.std()
+        return frame
+
+    @property
+    def _by_row(self) -> Any:
+        return pd.concat([run.metrics for run in self.runs]).groupby(level=0)
+
+
+@dataclass
+class Group:
+    """Series on the same data with the same model: what one figure may show."""
+
+    series: list[Series]
+    common: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def data(self) -> str:
+        return self.series[0].runs[0].data
+
+    @property
+    def model(self) -> str:
+        config = self.series[0].config
+        name: str = config["model._target_"].rpartition(".")[2]
+        return f"{name}-{config.get('model.depth', config.get('model.width', ''))}".strip("-")
+
+    @property
+    def slug(self) -> str:
+        return re.sub(r"[^a-z0-9]+", "-", f"{self.data} {self.model}".lower()).strip("-")
+
+    @property
+    def caption(self) -> str:
+        """What all curves share."""
+        shared = [
+            f"{symbol} = {self.common[key]:g}"
+            for key, symbol in SYMBOLS.items()
+            if key in self.common and not (key == "momentum" and not self.common[key])
+        ]
+        seeds = {len(series.runs) for series in self.series}
+        if seeds != {1}:
+            low, high = min(seeds), max(seeds)
+            count = f"{low} to {high}" if low < high else f"{low}"
+            shared.append(f"mean ± standard deviation of {count} seeds")
+        return ", ".join([f"{self.model} on {self.data}", *shared])
+
+
+def load(results: Path) -> tuple[list[Loaded], list[tuple[Path, str]]]:
+    """All finished runs under a folder, and those left out with the reason."""
+    runs, left_out = [], []
+    for path in sorted(file.parent for file in results.rglob("config.yaml")):
+        try:
+            runs.append(load_run(path))
+        except Refused as refusal:
+            left_out.append((path, str(refusal)))
+    return runs, left_out
+
+
+def load_run(path: Path) -> Loaded:
+    """One run folder; `Refused` where it is unfinished or damaged."""
+    folder = RunFolder(path)
+    config = folder.config()
+    status, why = folder.status()
+    if status != "done":
+        raise Refused(f"{status}: {why}" if why else status)
+    try:
+        environment = json.loads((path / "environment.json").read_text())
+        tables = [pd.read_csv(path / name) for name in ("metrics.csv", "rounds.csv")]
+        data, fingerprint = environment["data"], environment["data_fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused(f"its records are damaged: {error}") from error
+    for table, columns in zip(tables, (METRICS, ROUNDS), strict=True):
+        if list(table) != list(columns):
+            raise Refused("its records are damaged: a table has other columns")
+        if not all(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes):
+            raise Refused("its records are damaged: a table holds more than numbers")
+    if len(tables[0]) < 2:
+        raise Refused("its records are damaged: metrics.csv has no row after the start")
+    return Loaded(path, flat(config), data, fingerprint, tables[0], tables[1])
+
+
+def flat(config: dict[str, Any]) -> dict[str, Any]:
+    """{"data": {"size": 32}} as {"data.size": 32}."""
+    result = {}
+    for name, value in config.items():
+        inner = value if isinstance(value, dict) else None
+        result.update({name: value} if inner is None else {f"{name}.{k}": inner[k] for k in inner})
+    return result
+
+
+def groups(runs: Iterable[Loaded]) -> list[Group]:
+    """Comparable runs together, each curve with a label that tells it from the others."""
+    panels: dict[Hashable, dict[str, list[Loaded]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        key = json.dumps(run.essence, sort_keys=True)
+        panels[run.fingerprint, run.data, run.model][key].append(run)
+    result = []
+    for curves in panels.values():
+        group = Group(sorted(map(Series, curves.values()), key=_order))
+        _label(group)
+        result.append(group)
+    return result
+
+
+def _order(series: Series) -> tuple[Any, ...]:
+    config = series.config
+    rank = {"mini-batch SGD": 0, "PR-SGD": 1}.get(series.algorithm, 2)
+    return rank, series.algorithm, series.interval or 0, config["workers"], config["lr"]
+
+
+def _label(group: Group) -> None:
+    essences = [series.runs[0].essence for series in group.series]
+    keys = dict.fromkeys(key for essence in essences for key in essence)
+    found = {key: {json.dumps(e[key]) for e in essences if key in e} for key in keys}
+    group.common = {
+        key: essences[0][key]
+        for key in keys
+        if len(found[key]) == 1 and all(key in essence for essence in essences)
+    }
+    told = ("algorithm._target_", "algorithm.interval")
+    differing = [key for key in keys if len(found[key]) > 1 and key not in told]
+    for series, essence in zip(group.series, essences, strict=True):
+        interval = [] if series.interval is None else [f"I = {series.interval}"]
+        others = [
+            f"{SYMBOLS.get(key, key.rpartition('.')[2])} = {_short(essence[key])}"
+            for key in differing
+            if key in essence
+        ]
+        series.label = ", ".join([series.algorithm, *interval, *others])
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).rpartition(".")[2]

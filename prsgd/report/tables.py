@@ -1,0 +1,103 @@
+"""The summary of one group of runs: Markdown for people, CSV for programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from prsgd.report.load import Group, Series
+
+
+def write_summary(group: Group, folder: Path) -> str:
+    """Write summary.csv and summary.md; returns the Markdown."""
+    target = common_target(group)
+    rows = [summary(series, target) for series in group.series]
+    frame = pd.DataFrame(rows)
+    frame.to_csv(folder / "summary.csv", index=False)
+    text = (
+        f"{group.caption}. Losses and accuracies are those of the average model x̄; bytes are what "
+        f"one worker sent. The common target is the training loss {target:.4g}, reached by "
+        "interpolation between rows.\n\n" + markdown(rows)
+    )
+    (folder / "summary.md").write_text(text)
+    return text
+
+
+def common_target(group: Group) -> float:
+    """The lowest training loss that every series reached."""
+    return max(float(series.mean["consensus_train_loss"].min()) for series in group.series)
+
+
+def summary(series: Series, target: float) -> dict[str, float | str]:
+    """One row: final figures, and the cost of getting to the target loss."""
+    last, spread = series.mean.iloc[-1], series.deviation.iloc[-1]
+    images = last["step"] * series.config["workers"] * series.config["batch_size"]
+    return {
+        "run": series.label,
+        "seeds": len(series.runs),
+        "training_loss": last["consensus_train_loss"],
+        "training_loss_std": spread["consensus_train_loss"],
+        "test_accuracy": last["test_accuracy"],
+        "test_accuracy_std": spread["test_accuracy"],
+        "rounds": last["round"],
+        "megabytes": last["payload_bytes"] / 1e6,
+        "train_seconds": last["train_seconds"],
+        "comm_seconds": last["comm_seconds"],
+        "images_per_second": images / last["train_seconds"],
+        "rounds_to_target": at_target(series.mean, "round", target),
+        "seconds_to_target": at_target(series.mean, "train_seconds", target),
+    }
+
+
+def at_target(metrics: pd.DataFrame, column: str, target: float) -> float:
+    """The value of `column` where the training loss first is at most `target`; NaN if never."""
+    losses = metrics["consensus_train_loss"].to_numpy()
+    values = metrics[column].to_numpy()
+    reached = np.flatnonzero(losses <= target)
+    if not len(reached):
+        return float("nan")
+    i = reached[0]
+    if i == 0:
+        return float(values[0])
+    share = (losses[i - 1] - target) / (losses[i - 1] - losses[i])
+    return float(values[i - 1] + share * (values[i] - values[i - 1]))
+
+
+def markdown(rows: list[dict[str, float | str]]) -> str:
+    """The table as people read it."""
+    head = [
+        "run",
+        "seeds",
+        "training loss",
+        "test accuracy (%)",
+        "rounds",
+        "MB sent",
+        "time (s)",
+        "images/s",
+        "rounds to target",
+        "time to target (s)",
+    ]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for row in rows:
+        r = {k: v for k, v in row.items() if not isinstance(v, str)}
+        lines.append(
+            [
+                str(row["run"]),
+                f"{r['seeds']:.0f}",
+                _with_spread(r["training_loss"], r["training_loss_std"], 4),
+                _with_spread(100 * r["test_accuracy"], 100 * r["test_accuracy_std"], 2),
+                f"{r['rounds']:,.0f}",
+                f"{r['megabytes']:,.4g}",
+                f"{r['train_seconds']:,.1f}",
+                f"{r['images_per_second']:,.0f}",
+                f"{r['rounds_to_target']:,.0f}",
+                f"{r['seconds_to_target']:,.1f}",
+            ]
+        )
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _with_spread(value: float, spread: float, digits: int) -> str:
+    return f"{value:.{digits}f}" + ("" if np.isnan(spread) else f" ± {spread:.{digits}f}")

@@ -1,0 +1,231 @@
+"""The command line as a user meets it: help, refusals, sweeps, resuming, skipping."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Command, table
+from test_data import TREE, tree
+
+SMALL = [
+    *("model=mlp", "model.width=8", "schedule=constant", "lr=0.05", "batch_size=4", "workers=2"),
+    *("data=synthetic", "data.train=160", "data.test=40", "data.size=8", "epochs=2"),
+    *("precision=fp32", "threads=1", "processes=1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["prsgd train KEY=VALUE", "quickstart", "Exit codes"]),
+        (["--help"], ["prsgd run RUN_DIR", "prsgd figures", "prsgd data NAME"]),
+        (
+            ["train", "--help"],
+            ["interval=8", "average | keep | reset", "resnet110", "image_folder", "quickstart"],
+        ),
+        (["run", "--help"], ["RUN_DIR"]),
+        (["figures", "--help"], ["RESULTS", "--out DIR"]),
+        (["data", "--help"], ["NAME", "data.root=DIR"]),
+    ],
+)
+def test_help_teaches(prsgd: Command, arguments: list[str], words: list[str]) -> None:
+    done = prsgd(*arguments)
+    assert done.returncode == 0
+    assert not done.stderr
+    for word in words:
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["train", "interval=0"], ["data", "x=1"]]
+)
+def test_help_and_refusals_do_without_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys; from prsgd.cli import dispatch; from prsgd.errors import Refused\n"
+        f"try: dispatch({arguments!r})\nexcept (Refused, SystemExit): pass\n"
+        "assert not {'torch', 'torchvision', 'matplotlib', 'pandas'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+ALLOWED_MODELS = "mlp, resnet8, resnet20, resnet32, resnet44, resnet56, resnet110"
+REFUSED = {
+    "train intervall=3": "intervall: there is no such key; did you mean interval?",
+    "train +intervall=3": "intervall: there is no such key; did you mean interval?",
+    "train +data.rooot=3": "data.rooot: there is no such key; did you mean data.root?",
+    "train data.rooot=3": "data.rooot: there is no such key; did you mean data.root?",
+    "train interval=0": "interval=0: must be a whole number of at least 1",
+    "train interval=eight": "interval=eight: must be a whole number of at least 1",
+    "train workers=0": "workers=0: must be a whole number of at least 1",
+    "train workers=2.5": "workers=2.5: must be a whole number of at least 1",
+    "train lr=-1": "lr=-1.0: must be a number above 0",
+    "train nesterov=true": "nesterov=true: needs momentum above 0",
+    "train momentum_at_sync=drop": "momentum_at_sync=drop: must be one of average, keep, reset",
+    "train workers=60000": "workers=60000: must be at most the 50000 training images",
+    "train batch_size=12501": "batch_size=12501: must be at most 12500, a worker's part of 50000 "
+    "training images (workers=4)",
+    "train processes=5": "processes=5: must be auto or at most workers=4: a process hosts one "
+    "worker or more",
+    "train model=resnet21": f"model=resnet21: must be one of {ALLOWED_MODELS}",
+    "train model.depth=21": "model.depth=21: must be 6n + 2: 8, 20, 32, 44, 56, 110, ...",
+    "train data=imagenet": "data=imagenet: must be one of cifar10, cifar100, digits, "
+    "fashion_mnist, image_folder, synthetic",
+    "train data.partition=random": "data.partition=random: must be one of shared, iid, dirichlet, "
+    "by_label",
+    "train +experiment=none": "experiment=none: must be one of ",
+    "train algorithm._target_=os.system": "algorithm._target_=os.system: must be a class of prsgd "
+    "for this group",
+    "train model._target_=torch.nn.Linear": "model._target_=torch.nn.Linear: must be a class of "
+    "prsgd for this group",
+    "train device=cuda": "device=cuda: there is no CUDA GPU here; it must be auto or cpu",
+    "train data=image_folder": "data.root is required: a folder with train/<class>/* and "
+    "test/<class>/* images",
+    "train data=image_folder data.root=nowhere": f"data.root=nowhere: there is no such folder; "
+    f"{TREE}",
+    "train data=image_folder data.root=no_test": f"data.root=no_test: it has no test/; {TREE}",
+    "train data=image_folder data.root=empty": f"data.root=empty: train/ holds no images; {TREE}",
+    "train data=image_folder data.root=unreadable workers=1 batch_size=1": "data: "
+    "unreadable/train/bee/2.png is not a readable image",
+    "train data=synthetic out=file/runs": "out=file/runs: cannot be written; it must be in a "
+    "folder that you may write to",
+    "train -m interval=8,0": "interval=0: must be a whole number of at least 1",
+    "train interval=[": "cannot read the arguments: ",
+    "trian": "trian: there is no such command; allowed are train, run, figures, data",
+    "run nowhere": "nowhere is not a run folder: it has no config.yaml",
+    "run future": "future/config.yaml has version 9; this prsgd reads version 1",
+    "run damaged": "damaged/config.yaml is damaged: it is not valid YAML",
+    "run foreign": "foreign/config.yaml: algorithm._target_=os.system: must be a class of prsgd "
+    "for this group",
+    "figures empty": "empty: there is no finished run in it; start one with prsgd train",
+    "data imagenet": "data=imagenet: must be one of cifar10",
+}
+
+
+@pytest.fixture
+def mess(tmp_path: Path) -> Path:
+    """A folder with what users point at by mistake."""
+    tree(tmp_path / "unreadable")
+    (tmp_path / "unreadable/train/bee/2.png").write_bytes(b"not a picture")
+    tree(tmp_path / "no_test")
+    (tmp_path / "no_test/test").rename(tmp_path / "no_test/validation")
+    (tmp_path / "empty/train").mkdir(parents=True)
+    (tmp_path / "empty/test").mkdir()
+    (tmp_path / "file").write_text("")
+    for name, text in {
+        "future": "version: 9",
+        "damaged": "a: [",
+        "foreign": "version: 1\nalgorithm: {_target_: os.system}",
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_bad_input_gets_one_line(prsgd: Command, mess: Path, command: str) -> None:
+    before = {path for path in mess.rglob("*") if "cache" not in path.parts}
+    start = time.monotonic()
+    done = prsgd(*command.split())
+    seconds = time.monotonic() - start
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"prsgd: {REFUSED[command]}")
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout.replace("reading images", "").strip(" ━0123456789/:-\n")
+    assert {path for path in mess.rglob("*") if "cache" not in path.parts} == before
+    assert seconds < 15
+
+
+def test_a_run_a_rerun_and_a_skip(prsgd: Command, tmp_path: Path) -> None:
+    done = prsgd("train", *SMALL)
+    assert done.returncode == 0, done.stderr
+    for words in ("epoch 2/2", "test accuracy", "communication", "prsgd figures runs"):
+        assert words in done.stdout
+    [folder] = (tmp_path / "runs").iterdir()
+    assert str(folder.relative_to(tmp_path)) in done.stdout
+    again = prsgd("train", *SMALL)
+    assert again.returncode == 0
+    assert again.stdout.startswith(f"runs/{folder.name} is done (test accuracy ")
+    assert again.stdout.endswith(": skipped\n")
+    by_hand = prsgd("run", f"runs/{folder.name}")
+    assert by_hand.returncode == 0
+    assert "skipped" in by_hand.stdout
+
+
+def test_run_resumes_by_hand(prsgd: Command, tmp_path: Path) -> None:
+    assert prsgd("train", *SMALL).returncode == 0
+    [folder] = (tmp_path / "runs").iterdir()
+    expected = table(folder)
+    moved = folder.rename(tmp_path / "moved")
+    for name in ("status.json", "metrics.csv", "rounds.csv", "environment.json"):
+        (moved / name).unlink()
+    for path in (moved / "checkpoint").glob("*/*"):
+        path.unlink()
+    done = prsgd("run", "moved")
+    assert done.returncode == 0, done.stderr
+    assert table(moved).equals(expected)
+
+
+def test_dry_run_starts_nothing(prsgd: Command, tmp_path: Path) -> None:
+    done = prsgd("train", *SMALL, "interval=7", "--dry-run")
+    assert done.returncode == 0
+    steps, rounds = 40, 6
+    sent = rounds * 4 * (3 * 8 * 8 * 8 + 8 + 8 * 10 + 10)
+    for words in (str(steps), str(rounds), f"{sent / 1000:.3g} kB", "about", "nothing was started"):
+        assert words in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.dist
+def test_a_sweep(prsgd: Command, tmp_path: Path) -> None:
+    """Duplicates are dropped, a diverged run does not end it, and the code is the gravest."""
+    sweep = ["train", "-m", *SMALL, "algorithm=minibatch,prsgd", "interval=4,8", "lr=0.05,1e9"]
+    done = prsgd(*sweep)
+    assert done.returncode == 3, done.stderr
+    folders = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "runs").iterdir())
+    assert folders == ["minibatch-N2-s0"] * 2 + ["prsgd-I4-N2-s0"] * 2 + ["prsgd-I8-N2-s0"] * 2
+    assert "[6/6]" in done.stdout
+    assert done.stdout.count("diverged: the training loss is") >= 3
+    again = prsgd(*sweep)
+    assert again.returncode == 3
+    assert again.stdout.count(": skipped") == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_a_sweep_under_torchrun_is_refused(prsgd: Command, tmp_path: Path, cache: Path) -> None:
+    torchrun = {
+        "TORCHELASTIC_RUN_ID": "x",
+        "RANK": "0",
+        "WORLD_SIZE": "1",
+        "LOCAL_WORLD_SIZE": "1",
+        "XDG_CACHE_HOME": str(cache),
+    }
+    done = prsgd("train", "-m", *SMALL, "interval=1,2", env={**os.environ, **torchrun})
+    assert done.returncode == 2
+    assert done.stderr == (
+        "prsgd: -m: a sweep cannot run under torchrun; start one torchrun per run\n"
+    )
+
+
+def test_a_configuration_of_the_users_own(prsgd: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "mine/model"
+    folder.mkdir(parents=True)
+    (folder / "tiny.yaml").write_text("_target_: prsgd.models.MLP\nwidth: 3\n")
+    small = [a for a in SMALL if not a.startswith("model")]
+    done = prsgd("train", "--config-dir", "mine", *small, "model=tiny")
+    assert done.returncode == 0, done.stderr
+    [run] = (tmp_path / "runs").iterdir()
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["width"] == 3
+
+
+def test_data_are_prepared_ahead(prsgd: Command, tmp_path: Path) -> None:
+    tree(tmp_path / "insects")
+    done = prsgd("data", "image_folder", "data.root=insects", "data.size=8")
+    assert done.returncode == 0, done.stderr
+    assert "insects: 8 training images, in " in done.stdout

@@ -1,0 +1,176 @@
+"""The yaml files, the schema, and the name of a run."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import part, small_run
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from prsgd.config import GROUPS, Keys, Run, conf_dir, files, run_name, typed
+from prsgd.errors import Refused
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        plain: Any = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+    return plain
+
+
+CHOICES = [(group, path.stem) for group in GROUPS for path in files(group)]
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes_and_builds(group: str, choice: str) -> None:
+    needed = ["data.root=somewhere"] if choice == "image_folder" else []
+    run = typed(composed(f"{group}={choice}", *needed))
+    assert isinstance(run, Run)
+    if group == "model":
+        logits = run.model.build(32, 7)(torch.zeros(2, 3, 32, 32))
+        assert logits.shape == (2, 7)
+    if group == "schedule":
+        assert run.schedule.lr(1, 10, 1.0) > 0
+    assert typed(run.as_dict()) == run
+
+
+@pytest.mark.parametrize("path", files("experiment"), ids=lambda path: path.stem)
+def test_every_experiment_composes(path: Path) -> None:
+    assert isinstance(typed(composed(f"+experiment={path.stem}")), Run)
+
+
+def test_the_yaml_defaults_are_the_schemas() -> None:
+    """So that a run's name, which knows the schema's defaults, is the one that users see."""
+    plain = composed()
+    for f in fields(Keys):
+        assert plain[f.name] == f.default, f.name
+    for group, choice in CHOICES:
+        values = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{choice}.yaml"))
+        target = values.pop("_target_")
+        cls = type(getattr(small_run(), group)) if not target else _class(target)
+        assert set(values) == {f.name for f in fields(cls)}, (group, choice)
+
+
+def _class(target: str) -> type:
+    module, _, name = target.rpartition(".")
+    return getattr(__import__(module, fromlist=[name]), name)
+
+
+def test_names_are_pinned() -> None:
+    """A released name never changes: results are found by it."""
+    names = {
+        (): "prsgd-I8-N4-s0-3b728cc8",
+        ("algorithm=minibatch", "workers=8"): "minibatch-N8-s0-6124ff96",
+        ("+experiment=quickstart", "seed=3", "momentum=0.9"): "prsgd-I8-N4-s3-e465375e",
+    }
+    for overrides, name in names.items():
+        run = typed(composed(*overrides))
+        assert run_name(run, "fp32", run.data.fingerprint()) == name
+
+
+def name(**values: Any) -> str:
+    run = small_run(**values)
+    return run_name(run, run.precision, run.data.fingerprint())
+
+
+def test_a_name_says_what_decides_the_curve() -> None:
+    base = name()
+    for same in (
+        {"processes": 2},
+        {"threads": 2},
+        {"device": "cpu"},
+        {"out": "elsewhere"},
+        {"interval": 3},  # top-level: the algorithm's own copy is what counts
+        {"algorithm": part("prsgd", momentum_at_sync="keep")},  # without momentum
+        {"data": part("synthetic", train=160, test=40, size=8, crop=1, flip=True, label="x")},
+    ):
+        assert name(**same) == base, same
+    different = [
+        {},
+        {"workers": 3},
+        {"lr": 0.06},
+        {"seed": 1},
+        {"precision": "bf16"},
+        {"reduction": "exact"},
+        {"momentum": 0.9},
+        {"momentum": 0.9, "algorithm": part("prsgd", momentum_at_sync="keep")},
+        {"algorithm": part("prsgd", interval=3)},
+        {"algorithm": part("prsgd", order="literal")},
+        {"algorithm": part("minibatch")},
+        {"model": part("mlp", width=9)},
+        {"data": part("synthetic", train=161, test=40, size=8, crop=1, flip=True)},
+    ]
+    names = [name(**keys) for keys in different]
+    assert len(set(names)) == len(names)
+    assert name(algorithm=part("minibatch"), interval=3) == name(algorithm=part("minibatch"))
+    assert base.startswith("prsgd-I8-N2-s0-")
+    assert name(algorithm=part("one_shot")).startswith("one_shot-N2-s0-")
+
+
+def test_auto_is_named_by_what_it_came_to() -> None:
+    run = replace(small_run(), precision="auto")
+    assert run_name(run, "fp32", "f") == run_name(replace(run, precision="fp32"), "fp32", "f")
+    assert run_name(run, "bf16", "f") != run_name(run, "fp32", "f")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"workers": 0}, "workers=0: must be a whole number of at least 1"),
+        ({"epochs": float("nan")}, "epochs=nan: must be a number above 0"),
+        ({"momentum": 1}, "momentum=1.0: must be a number from 0 up to but not including 1"),
+        ({"weight_decay": -1}, "weight_decay=-1.0: must be a number of at least 0"),
+        ({"out": ""}, "out=: must be a folder"),
+        ({"processes": 2.5}, "processes=2.5: must be auto or a whole number of at least 1"),
+        (
+            {"processes": 3},
+            "processes=3: must be auto or at most workers=2: a process hosts one worker or more",
+        ),
+        (
+            {"schedule": {"_target_": "prsgd.schedule.StepDrops", "at": [0.5, 2]}},
+            "schedule.at=[0.5, 2.0]: must be fractions of the run, between 0 and 1",
+        ),
+        ({"algorithm": None}, "algorithm=None: must be one of minibatch, one_shot, prsgd"),
+        (
+            {"algorithm": {"_target_": "prsgd.algorithms.base.Algorithm"}},
+            "algorithm._target_=prsgd.algorithms.base.Algorithm: "
+            "must be a class of prsgd for this group",
+        ),
+        (
+            {"model": part("prsgd")},
+            f"model._target_={part('prsgd')['_target_']}: must be a class of prsgd for this group",
+        ),
+    ],
+)
+def test_impossible_values(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        small_run(**values)
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"workers": 200, "batch_size": 1}, "workers=200: must be at most the 160 training images"),
+        (
+            {"batch_size": 81},
+            "batch_size=81: must be at most 80, a worker's part of 160 training images (workers=2)",
+        ),
+    ],
+)
+def test_too_few_samples(values: dict[str, Any], message: str) -> None:
+    run = small_run(**values)
+    with pytest.raises(Refused) as refusal:
+        run.steps(160)
+    assert str(refusal.value) == message
+
+
+def test_steps_of_an_epoch() -> None:
+    run = small_run(workers=3, batch_size=7, epochs=2.5)
+    assert run.steps_per_epoch(100) == 100 // 21
+    assert run.steps(100) == 10
+    assert small_run(epochs=0.001).steps(160) == 1

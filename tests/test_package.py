@@ -1,0 +1,49 @@
+"""The wheel, installed beside nothing of ours, and the layers of the package."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_wheel_trains_from_another_folder(tmp_path: Path, cache: Path) -> None:
+    """A fresh venv with our wheel; the dependencies are lent from this environment."""
+
+    def run(*command: str | Path) -> str:
+        environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    build = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path)
+    run(*build, ROOT)
+    [wheel] = tmp_path.glob("*.whl")
+    run(sys.executable, "-m", "venv", "--without-pip", "fresh")
+    fresh = tmp_path / "fresh/bin"
+    into = ("--python", str(fresh / "python"), "install", "--no-deps", "--quiet", str(wheel))
+    run(sys.executable, "-m", "pip", *into)
+    [site] = (tmp_path / "fresh").glob("lib/python*/site-packages")
+    [lent] = {str(Path(m.__file__).parent.parent) for m in (pytest,)}
+    (site / "lent.pth").write_text(lent)
+    where = run(fresh / "python", "-c", "import prsgd; print(prsgd.__file__)")
+    assert where.startswith(str(site))
+    assert (site / "prsgd/conf/config.yaml").exists()
+    small = ["model=mlp", "data=synthetic", "data.size=8", "workers=2", "batch_size=8", "epochs=1"]
+    assert "test accuracy" in run(fresh / "prsgd", "train", *small)
+    assert "5 figures" in run(fresh / "prsgd", "figures")
+
+
+def test_imports_run_one_way() -> None:
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,130 @@
+"""The ledger by hand, the tables, and what a run folder refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import numbers, part, small_run
+
+from prsgd.errors import Refused
+from prsgd.estimate import tally
+from prsgd.records import METRICS, ROUNDS, RunFolder
+
+D = 3 * 8 * 8 * 8 + 8 + 8 * 10 + 10  # of the small MLP
+STEPS = 40
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "momentum", "rounds_at", "vectors"),
+    [
+        (part("prsgd", interval=7), 0.0, [7, 14, 21, 28, 35, 40], 1),
+        (part("prsgd", interval=8), 0.0, [8, 16, 24, 32, 40], 1),
+        (part("prsgd", interval=7), 0.9, [7, 14, 21, 28, 35, 40], 2),
+        (part("prsgd", interval=7, momentum_at_sync="keep"), 0.9, [7, 14, 21, 28, 35, 40], 1),
+        (part("prsgd", interval=20, order="literal"), 0.0, [20, 40, 40], 1),
+        (part("prsgd", interval=99), 0.0, [40], 1),
+        (part("minibatch"), 0.9, list(range(1, 41)), 1),
+        (part("one_shot"), 0.9, [40], 1),
+    ],
+)
+def test_ledger_by_hand(
+    train_here: Callable, algorithm: dict, momentum: float, rounds_at: list[int], vectors: int
+) -> None:
+    """T = 40, evaluated at 0, 20 and 40; four workers' ring sends 3/2 of the payload."""
+    run = small_run(workers=4, batch_size=2, algorithm=algorithm, momentum=momentum)
+    _, folder = train_here(run)
+    metrics, rounds = numbers(folder), numbers(folder, "rounds.csv")
+    payload = 4 * D * vectors
+    assert list(rounds["step"]) == rounds_at
+    assert set(rounds["payload_bytes"]) == {payload}
+    assert list(metrics["step"]) == [0, 20, 40]
+    counts = [0, sum(t <= 20 for t in rounds_at), len(rounds_at)]
+    assert list(metrics["round"]) == counts
+    assert list(metrics["payload_bytes"]) == [count * payload for count in counts]
+    assert list(metrics["wire_bytes"]) == [count * payload * 3 // 2 for count in counts]
+    forecast = tally(run, STEPS)
+    assert (forecast.rounds, forecast.payload_bytes) == (len(rounds_at), len(rounds_at) * payload)
+
+
+def test_rows_say_what_they_mean(train_here: Callable) -> None:
+    _, folder = train_here(small_run(algorithm=part("prsgd", interval=8)))
+    metrics = numbers(folder)
+    assert list(metrics["epoch"]) == [0, 1, 2]
+    assert metrics["train_loss"].isna().tolist() == [True, False, False]
+    assert list(metrics["drift"] > 0) == [False, True, False]  # t = 20 is between averagings
+    assert metrics["test_accuracy"].between(0, 1).all()
+    assert metrics["consensus_train_loss"].iloc[-1] < metrics["consensus_train_loss"].iloc[0]
+    assert (numbers(folder, "rounds.csv")["drift"] > 0).all()
+
+
+def test_every_file_of_a_run_folder(train_here: Callable) -> None:
+    _, folder = train_here(small_run())
+    names = {path.name for path in folder.path.iterdir()}
+    assert names == {
+        "config.yaml",
+        "metrics.csv",
+        "rounds.csv",
+        "status.json",
+        "environment.json",
+        "model.safetensors",
+        "checkpoint",
+    }
+    assert (folder.path / "metrics.csv").read_text().splitlines()[0] == ",".join(METRICS)
+    assert (folder.path / "rounds.csv").read_text().splitlines()[0] == ",".join(ROUNDS)
+    assert folder.status() == ("done", "")
+    environment = json.loads((folder.path / "environment.json").read_text())
+    assert environment["data"] == "synthetic"
+    assert environment["torch"] == torch.__version__.partition("+")[0]
+    assert environment["processes"] == 1
+
+
+def test_the_final_model_loads_into_a_plain_module(train_here: Callable) -> None:
+    from safetensors.torch import load_file
+
+    run = small_run(model=part("resnet", depth=8), epochs=0.5)
+    _, folder = train_here(run)
+    module = run.model.build(8, 10)
+    loaded = load_file(folder.path / "model.safetensors")
+    missing, unexpected = module.load_state_dict(loaded, strict=False)
+    assert not unexpected
+    assert all(name.endswith("num_batches_tracked") for name in missing)
+
+
+def test_resuming_cuts_the_tables(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin_tables(None)
+    folder.append_rounds(
+        {"step": s, "drift": 0.5, "payload_bytes": 4, "seconds": 0} for s in (2, 4, 6)
+    )
+    folder.begin_tables(4)
+    assert list(numbers(folder, "rounds.csv")["step"]) == [2, 4]
+    folder.begin_tables(None)
+    assert numbers(folder, "rounds.csv").empty
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "{path} is not a run folder: it has no config.yaml"),
+        ("a: [1", "{path}/config.yaml is damaged: it is not valid YAML"),
+        ("workers", "{path}/config.yaml is damaged: it must be a mapping with a version"),
+        ("workers: 4", "{path}/config.yaml is damaged: it must be a mapping with a version"),
+        ("version: 7", "{path}/config.yaml has version 7; this prsgd reads version 1"),
+    ],
+)
+def test_damaged_configurations(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(Refused) as refusal:
+        RunFolder(tmp_path).config()
+    assert str(refusal.value) == message.format(path=tmp_path)
+
+
+def test_a_damaged_status_is_a_failure(tmp_path: Path) -> None:
+    assert RunFolder(tmp_path).status() == ("new", "")
+    (tmp_path / "status.json").write_text('{"status":')
+    assert RunFolder(tmp_path).status() == ("failed", "status.json is damaged")

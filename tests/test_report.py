@@ -1,0 +1,214 @@
+"""Figures and tables from run folders that the tests write by hand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import part, small_run
+
+from prsgd.config import run_name
+from prsgd.errors import Refused
+from prsgd.records import METRICS, RunFolder
+from prsgd.report import report
+from prsgd.report.load import groups, load
+from prsgd.report.tables import at_target, common_target, summary
+
+EPOCHS = 5
+FIGURES = {
+    f"{n}.{kind}" for n in ("epochs", "rounds", "bytes", "time", "drift") for kind in ("png", "svg")
+}
+
+
+def fixture_run(
+    results: Path, rate: float = 0.5, data: str = "toys", status: str = "done", **keys: Any
+) -> Path:
+    """A run whose loss is exp(-rate epoch), with ten rounds an epoch, one second each."""
+    run = small_run(**keys)
+    folder = RunFolder(results / run_name(run, "fp32", data))
+    folder.create(run.as_dict())
+    folder.write_environment({"data": data, "data_fingerprint": data})
+    folder.begin_tables(None)
+    for epoch in range(EPOCHS + 1):
+        loss = float(np.exp(-rate * epoch))
+        values = [20 * epoch, epoch, 10 * epoch, 0.05, loss, loss, loss, 1 - loss / 2, 0.0]
+        values += [4000 * epoch, 4000 * epoch, 0.1 * epoch, float(epoch), 160.0]
+        folder.append_metrics(dict(zip(METRICS, values, strict=True)))
+    folder.append_rounds(
+        {"step": 2 * r, "drift": 0.1 / r, "payload_bytes": 400, "seconds": 0.01}
+        for r in range(1, 10 * EPOCHS + 1)
+    )
+    folder.set_status(status, "the loss is nan" if status == "diverged" else "")
+    return folder.path
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for seed, rate in enumerate((0.4, 0.5, 0.6)):
+        fixture_run(tmp_path, rate, seed=seed, algorithm=part("prsgd", interval=8))
+    fixture_run(tmp_path, 0.3, algorithm=part("prsgd", interval=32))
+    fixture_run(tmp_path, 0.5, algorithm=part("minibatch"))
+    fixture_run(tmp_path, 0.5, algorithm=part("one_shot"))
+    fixture_run(tmp_path, 0.5, data="other toys")
+    fixture_run(tmp_path, 0.5, model=part("mlp", width=9))
+    return tmp_path
+
+
+def test_seeds_are_one_curve_and_data_and_models_have_panels_of_their_own(results: Path) -> None:
+    runs, left_out = load(results)
+    assert not left_out
+    found = {group.slug: [s.label for s in group.series] for group in groups(runs)}
+    assert found == {
+        "toys-mlp-8": ["mini-batch SGD", "PR-SGD, I = 8", "PR-SGD, I = 32", "one-shot averaging"],
+        "other-toys-mlp-8": ["PR-SGD, I = 8"],
+        "toys-mlp-9": ["PR-SGD, I = 8"],
+    }
+    [main] = [group for group in groups(runs) if group.slug == "toys-mlp-8"]
+    assert [len(series.runs) for series in main.series] == [1, 3, 1, 1]
+    assert main.caption == (
+        "MLP-8 on toys, N = 2, b = 4, γ = 0.05, mean ± standard deviation of 1 to 3 seeds"
+    )
+
+
+def test_what_differs_is_in_the_label(tmp_path: Path) -> None:
+    fixture_run(tmp_path, lr=0.05)
+    fixture_run(tmp_path, lr=0.1)
+    fixture_run(tmp_path, lr=0.1, algorithm=part("minibatch"))
+    [group] = groups(load(tmp_path)[0])
+    assert [series.label for series in group.series] == [
+        "mini-batch SGD, γ = 0.1",
+        "PR-SGD, I = 8, γ = 0.05",
+        "PR-SGD, I = 8, γ = 0.1",
+    ]
+
+
+def test_means_and_deviations_by_hand(results: Path) -> None:
+    [group] = [g for g in groups(load(results)[0]) if g.slug == "toys-mlp-8"]
+    series = group.series[1]
+    losses = np.exp([-0.4 * EPOCHS, -0.5 * EPOCHS, -0.6 * EPOCHS])
+    target = common_target(group)
+    assert target == pytest.approx(np.exp(-0.3 * EPOCHS))
+    row = summary(series, target)
+    assert row["training_loss"] == pytest.approx(losses.mean())
+    assert row["training_loss_std"] == pytest.approx(losses.std(ddof=1))
+    assert row["rounds"] == 50
+    assert row["megabytes"] == 0.02
+    assert row["train_seconds"] == 5.0
+    assert row["images_per_second"] == 100 * 2 * 4 / 5
+    slowest = summary(group.series[2], target)
+    assert slowest["rounds_to_target"] == pytest.approx(50)
+    assert slowest["seconds_to_target"] == pytest.approx(5)
+    assert row["rounds_to_target"] < 50
+
+
+def test_the_target_is_found_between_rows() -> None:
+    metrics = pd.DataFrame({"consensus_train_loss": [4.0, 2.0, 1.0, 1.5], "round": [0, 10, 20, 30]})
+    assert at_target(metrics, "round", 3.0) == 5
+    assert at_target(metrics, "round", 1.0) == 20
+    assert at_target(metrics, "round", 5.0) == 0
+    assert np.isnan(at_target(metrics, "round", 0.5))
+
+
+def test_every_figure_and_table_is_written(results: Path, capsys: pytest.CaptureFixture) -> None:
+    assert report(results, results / "figures") == 0
+    said = capsys.readouterr().out
+    for slug in ("toys-mlp-8", "other-toys-mlp-8", "toys-mlp-9"):
+        names = {path.name for path in (results / "figures" / slug).iterdir()}
+        assert names == FIGURES | {"summary.md", "summary.csv"}
+        assert f"figures/{slug}: 5 figures" in said
+        assert f"figures/{slug}: 5 figures" in capsys.readouterr().out or slug != "toys-mlp-8"
+    svg = (results / "figures/toys-mlp-8/epochs.svg").read_text()
+    for words in (
+        "PR-SGD, I = 32",
+        "one-shot averaging",
+        "epochs of all workers together",
+        "N = 2",
+    ):
+        assert words in svg
+    table = (results / "figures/toys-mlp-8/summary.md").read_text()
+    assert "| PR-SGD, I = 8 | 3 | 0.0891 ± " in table
+    frame = pd.read_csv(results / "figures/toys-mlp-8/summary.csv")
+    assert list(frame["rounds"]) == [50] * 4
+
+
+def test_figures_are_reproducible(results: Path) -> None:
+    for out in ("a", "b"):
+        report(results, results / out)
+    for path in (results / "a/toys-mlp-8").iterdir():
+        assert path.read_bytes() == (results / "b/toys-mlp-8" / path.name).read_bytes(), path.name
+
+
+def damage(path: Path, how: str) -> None:
+    if how == "config":
+        (path / "config.yaml").write_text("a: [")
+    if how == "cut":
+        text = (path / "metrics.csv").read_text()
+        (path / "metrics.csv").write_text(text[: len(text) // 2] + "garbage\n")
+    if how == "no metrics":
+        (path / "metrics.csv").unlink()
+    if how == "columns":
+        (path / "metrics.csv").write_text("step,loss\n0,1\n1,2\n")
+    if how == "environment":
+        (path / "environment.json").write_text("{}")
+
+
+DAMAGES = {
+    "config": "config.yaml is damaged",
+    "cut": "its records are damaged",
+    "no metrics": "its records are damaged: [Errno 2]",
+    "columns": "its records are damaged: a table has other columns",
+    "environment": "its records are damaged: 'data'",
+}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_damaged_runs_are_named_and_left_out(
+    results: Path, how: str, capsys: pytest.CaptureFixture
+) -> None:
+    victim = fixture_run(results, seed=9)
+    damage(victim, how)
+    assert report(results, results / "figures") == 0
+    [line] = [li for li in capsys.readouterr().out.splitlines() if li.startswith("left out")]
+    assert victim.name in line
+    assert DAMAGES[how] in line
+
+
+@pytest.mark.parametrize("status", ["running", "diverged", "interrupted", "failed"])
+def test_unfinished_runs_are_named_and_left_out(
+    tmp_path: Path, status: str, capsys: pytest.CaptureFixture
+) -> None:
+    path = fixture_run(tmp_path, status=status)
+    with pytest.raises(Refused, match="there is no finished run in it"):
+        report(tmp_path, tmp_path / "figures")
+    why = ": the loss is nan" if status == "diverged" else ""
+    assert capsys.readouterr().out == f"left out: {path} ({status}{why})\n"
+
+
+@pytest.mark.slow
+def test_twenty_runs_take_under_ten_seconds_and_no_torch(tmp_path: Path) -> None:
+    for seed in range(4):
+        for interval in (1, 4, 8, 16, 32):
+            fixture_run(tmp_path, seed=seed, algorithm=part("prsgd", interval=interval))
+    code = (
+        "import sys; from prsgd.cli import dispatch\n"
+        f"assert dispatch(['figures', {str(tmp_path)!r}]) == 0\n"
+        "assert not {'torch', 'hydra', 'omegaconf'} & set(sys.modules)"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - start < 10
+
+
+def test_fixture_runs_have_the_layout_of_real_ones(results: Path, train_here: Any) -> None:
+    _, folder = train_here(small_run(), "real")
+    runs, left_out = load(folder.path)
+    assert not left_out
+    assert runs[0].data == json.loads((folder.path / "environment.json").read_text())["data"]

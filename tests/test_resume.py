@@ -1,0 +1,124 @@
+"""A run that was stopped anywhere and taken up again is the run that was never stopped."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+from conftest import part, small_run, table
+from safetensors.torch import load_file
+
+from prsgd import checkpoint
+from prsgd.cluster import Cluster
+from prsgd.errors import Refused
+from prsgd.records import RunFolder
+
+STEPS = 40
+
+
+def stopping_at(step: int) -> Callable[[], int]:
+    """SIGINT before the given step of this start."""
+    asked = itertools.count(1)
+    return lambda: next(asked) >= step
+
+
+RUNS = {
+    "prsgd": {"momentum": 0.9},
+    "literal": {"algorithm": part("prsgd", interval=7, order="literal", momentum_at_sync="keep")},
+    "minibatch": {"algorithm": part("minibatch"), "momentum": 0.9},
+    "one_shot": {"algorithm": part("one_shot")},
+    "resnet": {"model": part("resnet", depth=8), "epochs": 0.5},
+    "by_label": {"data": part("synthetic", train=160, test=40, size=8, partition="by_label")},
+}
+
+
+@pytest.mark.parametrize("keys", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize("step", [1, 5, 8, 20, 21, 39])
+def test_resume_equals_uninterrupted(train_here: Callable, keys: dict, step: int) -> None:
+    """Bitwise, in every column but the timings, and in the final parameters."""
+    run = small_run(**keys)
+    assert train_here(run, "whole")[0] == "done"
+    status, folder = train_here(run, "stopped", stopping_at(step))
+    starts = 1
+    while status == "interrupted":
+        assert starts < STEPS
+        status, folder = train_here(run, "stopped", stopping_at(step))
+        starts += 1
+    assert status == "done"
+    assert starts > 1 or step > run.steps(160) - 32
+    whole = RunFolder(folder.path.with_name("whole"))
+    for name in ("metrics.csv", "rounds.csv"):
+        assert table(folder, name).equals(table(whole, name))
+    ours, theirs = (load_file(f.path / "model.safetensors") for f in (folder, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_the_last_two_checkpoints_are_kept_and_damage_falls_back(
+    train_here: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small_run(algorithm=part("prsgd", interval=2))
+    train_here(run, "whole")
+    for _ in range(3):
+        _, folder = train_here(run, "stopped", stopping_at(6))
+    found = sorted(path.name for path in folder.checkpoints.iterdir())
+    assert found == ["000000012", "000000018"]
+    newest = folder.checkpoints / found[1] / "part-0.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    capsys.readouterr()
+    status, _ = train_here(run, "stopped")
+    assert status == "done"
+    said = capsys.readouterr().out
+    line = "checkpoint 000000018 is damaged (part-0.safetensors): going on from 000000012"
+    assert line in said
+    assert table(folder).equals(table(RunFolder(folder.path.with_name("whole"))))
+
+
+def test_without_a_whole_checkpoint_the_run_starts_anew(
+    train_here: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small_run()
+    train_here(run, "whole")
+    _, folder = train_here(run, "stopped", stopping_at(9))
+    [path] = folder.checkpoints.iterdir()
+    (path / "manifest.json").write_text('{"step": 9')
+    capsys.readouterr()
+    assert train_here(run, "stopped")[0] == "done"
+    assert "checkpoint 000000016 is damaged (manifest.json): starting anew" in (
+        capsys.readouterr().out
+    )
+    assert table(folder).equals(table(RunFolder(folder.path.with_name("whole"))))
+
+
+def test_a_checkpoint_loads_on_any_number_of_processes(train_here: Callable) -> None:
+    """Rows are found by worker, whoever hosts them."""
+    run = small_run(workers=4, batch_size=2)
+    _, folder = train_here(run, "stopped", stopping_at(9))
+    [path] = folder.checkpoints.iterdir()
+    everything = load_file(path / "part-0.safetensors")
+    cluster = Cluster(4, "cpu", "fast")
+    cluster.hosted = range(1, 3)
+    x = torch.zeros(2, everything["x.0"].numel())
+    counters = checkpoint.load(folder.checkpoints, int(path.name), {"x": x}, cluster)
+    assert torch.equal(x, torch.stack([everything["x.1"], everything["x.2"]]))
+    assert counters["ledger"]["rounds"] == int(path.name) // 8
+    cluster.hosted = range(3, 5)
+    with pytest.raises(Refused, match=r"checkpoint 0+16 in .* lacks x\.4"):
+        checkpoint.load(folder.checkpoints, int(path.name), {"x": x}, cluster)
+
+
+def test_a_non_finite_loss_ends_the_run_as_diverged(train_here: Callable) -> None:
+    run = small_run(lr=1e9, algorithm=part("prsgd", interval=3))
+    status, folder = train_here(run)
+    assert status == "diverged"
+    said = json.loads((folder.path / "status.json").read_text())
+    assert said["status"] == "diverged"
+    assert "the training loss is nan at step" in said["why"]
+
+
+@pytest.mark.parametrize("reduction", ["fast", "exact"])
+def test_divergence_is_noticed_at_an_averaging(train_here: Callable, reduction: str) -> None:
+    run = small_run(lr=1e30, algorithm=part("prsgd", interval=3), reduction=reduction)
+    assert train_here(run)[1].status()[1].endswith("at step 3")
