@@ -38,8 +38,12 @@ reproduce: $(READY) ## train all committed results again, or what is missing of 
 	$(BIN)/prsgd train +experiment=short
 	$(MAKE) figures
 
+bench: $(READY) ## prsgd beside its peers, on DATA="data=... KEY=VALUE" or synthetic images
+	$(BIN)/pip install --quiet --editable '.[bench]'
+	$(BIN)/python scripts/compare_peers.py $(DATA)
+
 clean: ## remove runs/, builds and caches, but neither .venv nor results/
 	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup train test lint type figures reproduce clean
+.PHONY: help setup train test lint type figures reproduce bench clean

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -29,6 +30,9 @@ def main() -> None:
     except Refused as refusal:
         refuse(str(refusal))
         code = WRONG
+    except KeyboardInterrupt:
+        refuse("interrupted before anything was trained")
+        code = 128 + signal.SIGINT
     sys.stdout.flush()
     sys.exit(code)
 

@@ -51,6 +51,11 @@ class Ledger:
     wait_seconds: float = 0.0  # of the others, mean over processes
     open: list[Round] = field(default_factory=list)  # not yet settled between the processes
 
+    @property
+    def count(self) -> int:
+        """Rounds so far, settled or not."""
+        return self.rounds + len(self.open)
+
 
 class Cluster:
     """This process and its peers.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -127,7 +128,8 @@ class Reporter:
             disable=not self.live,
         )
         self.task = self.progress.add_task(title, total=None, state="")
-        self.seen = ""
+        self.loss = math.nan  # mean mini-batch loss since the last row
+        self.accuracy = ""
         self.say(title)
 
     def say(self, line: str) -> None:
@@ -152,24 +154,27 @@ class Reporter:
         if start:
             self.note(f"resuming at step {start:,} of {steps:,}")
 
-    def step(self, t: int) -> None:
-        if self.live:
-            epoch = f"epoch {t / self.steps_per_epoch:.1f}/{self.run.epochs:g}"
-            self.progress.update(self.task, completed=t, state=f"{epoch}{self.seen}")
+    def step(self, t: int, rounds: int) -> None:
+        """Step t is done, after so many rounds."""
+        if not self.live:
+            return
+        speed = (self.progress.tasks[0].speed or 0) * self.run.workers * self.run.batch_size
+        state = f"epoch {t / self.steps_per_epoch:.1f}/{self.run.epochs:g}  round {rounds:,}"
+        if not math.isnan(self.loss):
+            state += f"  loss {self.loss:.3f}"
+        self.progress.update(
+            self.task, completed=t, state=f"{state}{self.accuracy}  {speed:,.0f} img/s"
+        )
 
     def row(self, row: dict[str, Any]) -> None:
         """A new row of metrics.csv."""
-        self.seen = (
-            f"  round {row['round']:,}"
-            f"  loss {row['consensus_train_loss']:.3f}"
-            f"  accuracy {row['test_accuracy']:.1%}"
-            f"  {row['images_per_second']:,.0f} img/s"
-        )
+        self.accuracy = f"  test {row['test_accuracy']:.1%}"
         self.say(
-            f"epoch {row['epoch']:g}/{self.run.epochs:g}  step {row['step']:,}{self.seen}"
+            f"epoch {row['epoch']:g}/{self.run.epochs:g}  step {row['step']:,}"
+            f"  round {row['round']:,}  loss {row['consensus_train_loss']:.3f}"
+            f"  test {row['test_accuracy']:.1%}  {row['images_per_second']:,.0f} img/s"
             f"  sent {amount(row['payload_bytes'])}  {duration(row['train_seconds'])}"
         )
-        self.step(row["step"])
 
     def end(self, status: str, why: str, row: dict[str, Any], ledger: Ledger, folder: Path) -> None:
         """The closing summary."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from prsgd.config import Run
 from prsgd.console import refuse
 from prsgd.errors import Refused
+from prsgd.memory import keep_freed_memory
 from prsgd.plan import Job, Machine, Plan, decide
 from prsgd.records import RunFolder
 from prsgd.stop import Stop, signal_of
@@ -99,6 +100,7 @@ def work(job: Job) -> int:
 
     from prsgd.train import train
 
+    keep_freed_memory()
     torch.set_num_threads(job.plan.threads)
     with Stop() as stop:
         try:

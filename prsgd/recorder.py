@@ -114,12 +114,17 @@ class Recorder:
         if self.cluster.first:
             self.folder.append_metrics(row)
             self.reporter.row(row)
-        if save:
-            self.checkpoint(t)
         if t == self.steps and self.cluster.first:
             tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
             save_file(tensors, self.folder.path / "model.safetensors")
+        if save:
+            self.checkpoint(t)
         self.run_clock()
+
+    def progress(self, t: int, loss: float) -> None:
+        """Show the mean mini-batch loss since the last row, of which `loss` is the sum."""
+        if t > self.clock.row_step:
+            self.reporter.loss = loss / (self.run.workers * (t - self.clock.row_step))
 
     def _checkpoint_is_due(self, t: int) -> bool:
         if t == 0:

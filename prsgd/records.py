@@ -110,6 +110,14 @@ class RunFolder:
             self.path / "environment.json", json.dumps(environment, indent=2, default=str) + "\n"
         )
 
+    def fingerprint(self) -> str | None:
+        """Of the data that the run was started with; None before the first start."""
+        try:
+            environment = json.loads((self.path / "environment.json").read_text())
+            return str(environment["data_fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def begin_tables(self, step: int | None) -> None:
         """Start both tables anew, or keep their rows up to `step` where a run resumes there."""
         for name, columns in (("metrics.csv", METRICS), ("rounds.csv", ROUNDS)):

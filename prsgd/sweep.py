@@ -38,6 +38,8 @@ def execute(runs: list[tuple[Run, Path | None]], dry_run: bool) -> int:
     for run, folder in runs:
         run.steps(run.data.train_samples())
         check_writable(folder or Path(run.out))
+        if folder and RunFolder(folder).fingerprint() not in (None, run.data.fingerprint()):
+            raise Refused(f"{folder}: the data have changed since it was started")
     entries = plan(runs)
     if dry_run:
         console.show_plan([forecast(entry) for entry in entries])

@@ -65,6 +65,7 @@ def loop(
     heard_at = start
     if start == 0:
         recorder.row(0)
+        cluster.heard = None  # nothing was said yet
     recorder.run_clock()
     for t in range(start + 1, steps + 1):
         if signal := stop():
@@ -77,11 +78,12 @@ def loop(
             recorder.row(t)
         elif cluster.heard is None and t - heard_at >= patience:
             cluster.agree()
-        recorder.reporter.step(t)
+        recorder.reporter.step(t, cluster.ledger.count)
         if cluster.heard is None:
             continue
         heard_at = t
         loss, stopping = cluster.listen()
+        recorder.progress(t, loss)
         if not math.isfinite(loss):
             return "diverged", f"the training loss is {loss} at step {t}"
         if stopping and t < steps:

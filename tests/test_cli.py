@@ -172,6 +172,18 @@ def test_run_resumes_by_hand(prsgd: Command, tmp_path: Path) -> None:
     assert table(moved).equals(expected)
 
 
+def test_run_refuses_other_data(prsgd: Command, tmp_path: Path) -> None:
+    tree(tmp_path / "insects", train=20)
+    small = [a for a in SMALL if not a.startswith("data")]
+    where = ("data=image_folder", "data.root=insects", "data.size=8")
+    assert prsgd("train", *small, *where).returncode == 0
+    [folder] = (tmp_path / "runs").iterdir()
+    (tmp_path / "insects/train/ant/0.png").unlink()
+    done = prsgd("run", f"runs/{folder.name}")
+    assert done.returncode == 2
+    assert done.stderr == f"prsgd: runs/{folder.name}: the data have changed since it was started\n"
+
+
 def test_dry_run_starts_nothing(prsgd: Command, tmp_path: Path) -> None:
     done = prsgd("train", *SMALL, "interval=7", "--dry-run")
     assert done.returncode == 0
@@ -229,3 +241,18 @@ def test_data_are_prepared_ahead(prsgd: Command, tmp_path: Path) -> None:
     done = prsgd("data", "image_folder", "data.root=insects", "data.size=8")
     assert done.returncode == 0, done.stderr
     assert "insects: 8 training images, in " in done.stdout
+
+
+def test_control_c_before_anything_started(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from prsgd import cli
+
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "dispatch", interrupted)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "prsgd: interrupted before anything was trained\n"

@@ -180,7 +180,7 @@ def test_joins_a_torchrun(prsgd: Command, tmp_path: Path, cache: Path) -> None:
 def test_a_signal_stops_and_the_same_command_resumes(
     prsgd: Command, tmp_path: Path, cache: Path, processes: int, number: int, code: int
 ) -> None:
-    command = ["train", *SMALL, "epochs=300", f"processes={processes}", "seed=3"]
+    command = ["train", *SMALL, "epochs=100", f"processes={processes}", "seed=3"]
     child = subprocess.Popen(
         [sys.executable, "-m", "prsgd", *command, "out=stopped"],
         cwd=tmp_path,

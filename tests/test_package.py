@@ -19,6 +19,7 @@ def test_a_wheel_trains_from_another_folder(tmp_path: Path, cache: Path) -> None
 
     def run(*command: str | Path) -> str:
         environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+        environment.pop("PYTHONPATH", None)
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True
         )
