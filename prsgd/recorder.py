@@ -145,11 +145,16 @@ class Recorder:
         step = 0
         if self.cluster.first:
             found, damage = checkpoint.newest(self.folder.checkpoints)
-            step = found or 0
+            try:
+                self.folder.begin_tables(found)
+            except (OSError, ValueError, KeyError, TypeError):
+                damage.append("metrics.csv or rounds.csv is missing or damaged")
+                found = None
+                self.folder.begin_tables(found)
             for line in damage:
                 before = f"going on from {found:09d}" if found else "starting anew"
                 self.reporter.note(f"{line}: {before}")
-            self.folder.begin_tables(step if found else None)
+            step = found or 0
         step = int(self.cluster.add(torch.tensor([step])))
         if step:
             folder, rows = self.folder.checkpoints, self.workers.rows()

@@ -92,6 +92,24 @@ def test_without_a_whole_checkpoint_the_run_starts_anew(
     assert table(folder).equals(table(RunFolder(folder.path.with_name("whole"))))
 
 
+@pytest.mark.parametrize("text", [None, "step,drift\nfive,0.1\n"])
+def test_without_its_tables_a_run_starts_anew(
+    train_here: Callable, capsys: pytest.CaptureFixture[str], text: str | None
+) -> None:
+    run = small_run()
+    train_here(run, "whole")
+    _, folder = train_here(run, "stopped", stopping_at(9))
+    (folder.path / "rounds.csv").unlink()
+    if text:
+        (folder.path / "rounds.csv").write_text(text)
+    capsys.readouterr()
+    assert train_here(run, "stopped")[0] == "done"
+    line = "metrics.csv or rounds.csv is missing or damaged: starting anew"
+    assert line in capsys.readouterr().out
+    for name in ("metrics.csv", "rounds.csv"):
+        assert table(folder, name).equals(table(RunFolder(folder.path.with_name("whole")), name))
+
+
 def test_a_checkpoint_loads_on_any_number_of_processes(train_here: Callable) -> None:
     """Rows are found by worker, whoever hosts them."""
     run = small_run(workers=4, batch_size=2)
