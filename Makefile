@@ -32,9 +32,10 @@ type: $(READY) ## types
 	$(BIN)/mypy
 
 figures: $(READY) ## redraw the figures of all committed results, and of runs/ where there are any
-	@for folder in results/*/ $(wildcard runs); do $(BIN)/prsgd figures $$folder || exit; done
+	@for folder in $(sort $(dir $(patsubst %/,%,$(dir $(wildcard results/*/*/config.yaml runs/*/config.yaml))))); do \
+		$(BIN)/prsgd figures $$folder || exit; done
 
-reproduce: $(READY) ## train all committed results again, or what is missing of them, and draw them
+reproduce: $(READY) ## train what is missing of the committed results, and draw all of them
 	$(BIN)/prsgd train +experiment=short
 	$(MAKE) figures
 

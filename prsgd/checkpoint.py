@@ -60,8 +60,9 @@ def save(
     cluster.add(torch.zeros(1))
 
 
-def newest(folder: Path) -> tuple[int | None, list[str]]:
-    """The step of the newest checkpoint whose parts are all whole, and what is wrong with newer."""
+def newest(folder: Path) -> tuple[int, list[str]]:
+    """The step of the newest checkpoint whose parts are all whole (0: none), and what is wrong with
+    newer ones."""
     damage: list[str] = []
     for path in sorted(folder.glob("[0-9]*"), reverse=True):
         try:
@@ -74,23 +75,34 @@ def newest(folder: Path) -> tuple[int | None, list[str]]:
         if not broken:
             return int(path.name), damage
         damage.append(f"checkpoint {path.name} is damaged ({broken[0]})")
-    return None, damage
+    return 0, damage
 
 
-def load(folder: Path, step: int, rows: dict[str, Tensor], cluster: Cluster) -> dict[str, Any]:
-    """Fill the rows of the hosted workers in place; returns the counters."""
-    manifest = _manifest(folder / f"{step:09d}")
+def forget_after(folder: Path, step: int) -> None:
+    """Remove checkpoints beyond `step`: they belong to a past that is trained again."""
+    for path in folder.glob("[0-9]*"):
+        if int(path.name) > step:
+            shutil.rmtree(path)
+
+
+def counters(folder: Path, step: int) -> dict[str, Any]:
+    """What the first process counted until this step."""
+    found: dict[str, Any] = _manifest(folder / f"{step:09d}")["counters"]
+    return found
+
+
+def load(folder: Path, step: int, rows: dict[str, Tensor], cluster: Cluster) -> None:
+    """Fill the rows of the hosted workers in place."""
+    path = folder / f"{step:09d}"
     missing = {f"{name}.{worker}" for name in rows for worker in cluster.hosted}
-    for part in manifest["parts"]:
-        with safe_open(folder / f"{step:09d}" / part, "pt") as file:
+    for part in _manifest(path)["parts"]:
+        with safe_open(path / part, "pt") as file:
             for key in missing & set(file.keys()):
                 name, worker = key.split(".")
                 rows[name][int(worker) - cluster.hosted.start].copy_(file.get_tensor(key))
                 missing.remove(key)
     if missing:
-        raise Refused(f"checkpoint {step:09d} in {folder} lacks {sorted(missing)[0]}")
-    counters: dict[str, Any] = manifest["counters"]
-    return counters
+        raise Refused(f"checkpoint {path.name} in {folder} lacks {sorted(missing)[0]}")
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -64,10 +64,10 @@ class Cluster:
     agreement; `heard` is what all processes said, summed, or None since it was last looked at.
     """
 
-    def __init__(self, workers: int, device: str, reduction: str) -> None:
+    def __init__(self, workers: int, device: str, reduction: str, processes: int = 1) -> None:
         self.workers = workers
-        self.rank = int(os.environ.get("RANK", 0))
-        self.processes = int(os.environ.get("WORLD_SIZE", 1))
+        self.processes = processes
+        self.rank = int(os.environ["RANK"]) if processes > 1 else 0
         self.hosted = placement(workers, self.processes)[self.rank]
         self.reduction = Reduction(reduction)
         self.ledger = Ledger()
@@ -126,7 +126,9 @@ class Cluster:
 
         if self.reduction is Reduction.FAST:
             size = len(parts) * parts[0].shape[1] + len(self.said)
-            buffer = self._buffers.setdefault(size, torch.empty(size, device=self.device))
+            if size not in self._buffers:
+                self._buffers[size] = torch.empty(size, device=self.device)
+            buffer = self._buffers[size]
             means, self.heard = fast_mean(parts, self.workers, self.said, all_reduce, buffer)
         else:
             means, self.heard = exact_mean(parts, self.workers, self.said, all_reduce)
@@ -147,6 +149,12 @@ class Cluster:
         everyone = torch.zeros(self.workers, *rows.shape[1:], dtype=torch.float64)
         everyone[self.hosted.start : self.hosted.stop] = rows.detach().to("cpu", torch.float64)
         return self.add(everyone)
+
+    def all_equal(self, number: int) -> bool:
+        """Whether every process was given the same whole number."""
+        numbers = torch.zeros(self.processes)
+        numbers[self.rank] = number % (1 << 24)  # what float32 holds
+        return len(set(self.add(numbers).tolist())) == 1
 
     def agree(self, *more: float) -> list[float]:
         """Let every process hear what all said, and the sums of `more`."""

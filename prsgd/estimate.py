@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from prsgd.config import Run
 from prsgd.plan import Plan
 
-CLASSES = 10  # the last layer's width hardly matters here
 GRADIENTS = 5
 
 
@@ -37,7 +36,7 @@ class Tally:
 
 def tally(run: Run, steps: int) -> Tally:
     """The communication of the whole run: the algorithm itself, on workers that only count."""
-    model = run.model.build(run.data.size, CLASSES)
+    model = run.model.build(run.data.size, run.data.class_count())
     counted = Tally(sum(p.numel() for p in model.parameters()), run.momentum > 0)
     for t in range(1, steps + 1):
         run.algorithm.step(t, run.lr, counted)
@@ -53,7 +52,7 @@ def seconds(run: Run, plan: Plan, steps: int) -> float:
     torch.set_num_threads(plan.threads)
     device = torch.device(plan.device)
     bf16 = plan.precision == "bf16"
-    model = run.model.build(run.data.size, CLASSES)
+    model = run.model.build(run.data.size, run.data.class_count())
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.randn(run.batch_size, run.data.size, run.data.size, 3, device=device)
     y = torch.zeros(run.batch_size, dtype=torch.long, device=device)

@@ -10,19 +10,17 @@ import ctypes
 import os
 import signal
 import sys
-import traceback
 import uuid
 from pathlib import Path
 
 from prsgd.config import Run
 from prsgd.console import refuse
-from prsgd.errors import Refused
 from prsgd.memory import keep_freed_memory
 from prsgd.plan import Job, Machine, Plan, decide
 from prsgd.records import RunFolder
-from prsgd.stop import Stop, signal_of
+from prsgd.stop import Stop
 
-CODES = {"done": 0, "refused": 2, "diverged": 3, "failed": 1}
+CODES = {"done": 0, "diverged": 3, "failed": 1}
 
 
 def cache_folder() -> Path:
@@ -46,14 +44,13 @@ def launch(job: Job) -> int:
     if start == "here":
         return work(job)
     if start == "join":
-        code = work(job)
-        # an agent takes any other code for a crash, and may start the ranks again
-        return CODES["done"] if code != CODES["failed"] else code
+        return work(job)
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     _hush_elastic()
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")  # a checkpoint may take a while
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -73,10 +70,14 @@ def launch(job: Job) -> int:
     except SignalException as stop:
         return 128 + stop.sigval
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if folder.status()[0] != "failed":
-            folder.set_status("failed", f"rank {rank} ended with exit code {failure.exitcode}")
-        refuse(f"{job.folder.name} failed: {folder.status()[1]}")
+        status, why = folder.status()
+        if status == "interrupted":  # a rank was told directly
+            return 128 + signal.Signals[why.split()[0]]
+        if status != "failed":
+            rank, failure = error.get_first_failure()
+            why = f"rank {rank} ended with exit code {failure.exitcode}"
+            folder.set_status("failed", why)
+        refuse(f"{job.folder.name} failed: {why}")
         return CODES["failed"]
 
 
@@ -104,24 +105,12 @@ def work(job: Job) -> int:
     torch.set_num_threads(job.plan.threads)
     with Stop() as stop:
         try:
-            status = train(job, stop)
-        except Exception as error:
-            if stop():
-                return 128 + signal_of(stop())
-            return _failed(job, error)
-    return 128 + signal_of(stop()) if status == "interrupted" else CODES[status]
-
-
-def _failed(job: Job, error: Exception) -> int:
-    folder = RunFolder(job.folder)
-    why = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if folder.status()[0] != "failed":
-        folder.set_status("failed", why)
-        if not isinstance(error, Refused):
-            traceback.print_exc()
-    if job.plan.start == "here":
-        refuse(f"{job.folder.name} failed: {why}")
-    return CODES["failed"]
+            outcome = train(job, stop)
+        except Exception:
+            if job.plan.start in ("here", "join"):
+                refuse(f"{job.folder.name} failed: {RunFolder(job.folder).status()[1]}")
+            return CODES["failed"]
+    return 128 + outcome.signal if outcome.signal else CODES[outcome.status]
 
 
 def _hush_elastic() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,6 +69,11 @@ def decide(run: Run, machine: Machine, environment: Mapping[str, str], alone: bo
     else:
         most = machine.gpus if device == "cuda" else machine.cores
         here = processes = min(run.workers, most) if run.processes == "auto" else run.processes
+        if device == "cuda" and processes > machine.gpus:
+            raise Refused(
+                f"processes={processes}: must be auto or at most the {machine.gpus} GPUs that are "
+                "here; a GPU hosts any number of workers"
+            )
         if processes == 1 and alone:
             start = "here"
         else:
@@ -87,16 +93,26 @@ def this_machine() -> Machine:
     """Look around, without a CUDA context and without starting torch's threads."""
     import torch
 
-    gpus = torch.cuda.device_count()
+    gpus = torch.cuda.device_count()  # asks NVML
     return Machine(
         gpus=gpus,
         cores=physical_cores(),
         linux=sys.platform == "linux",
         bf16={
             "cpu": bool(_cpuinfo("flags", "Features") & {"avx512_bf16", "amx_bf16", "bf16"}),
-            "cuda": gpus > 0 and torch.cuda.get_device_capability()[0] >= 8,
+            "cuda": gpus > 0 and _compute_capability() >= 8,
         },
     )
+
+
+def _compute_capability() -> float:
+    """Of the first GPU; asked of the driver's tool, since torch would make a CUDA context."""
+    ask = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True)
+        return float(answer.stdout.split()[0])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return 0.0
 
 
 def physical_cores() -> int:

@@ -112,7 +112,7 @@ class Recorder:
         self.workers.loss_sums.zero_()
         clock.row_step, clock.row_seconds = t, clock.train_seconds
         if self.cluster.first:
-            self.folder.append_metrics(row)
+            self.folder.append("metrics.csv", [row])
             self.reporter.row(row)
         if t == self.steps and self.cluster.first:
             tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
@@ -142,23 +142,27 @@ class Recorder:
 
     def resume(self) -> int:
         """Take up the newest whole checkpoint, or start anew; returns the step to go on from."""
-        step = 0
+        checkpoints, step = self.folder.checkpoints, 0
         if self.cluster.first:
-            found, damage = checkpoint.newest(self.folder.checkpoints)
-            try:
-                self.folder.begin_tables(found)
-            except (OSError, ValueError, KeyError, TypeError):
-                damage.append("metrics.csv or rounds.csv is missing or damaged")
-                found = None
-                self.folder.begin_tables(found)
+            step, damage = checkpoint.newest(checkpoints)
+            if step:
+                counters = checkpoint.counters(checkpoints, step)
+                last_row, rounds = counters["clock"]["row_step"], counters["ledger"]["rounds"]
+                try:
+                    self.folder.cut_tables(step, last_row, rounds)
+                except (OSError, ValueError) as error:
+                    damage.append(f"a table of the run is damaged ({error})")
+                    step = 0
+            if not step:
+                self.folder.begin_tables()
+            checkpoint.forget_after(checkpoints, step)
             for line in damage:
-                before = f"going on from {found:09d}" if found else "starting anew"
+                before = f"going on from {step:09d}" if step else "starting anew"
                 self.reporter.note(f"{line}: {before}")
-            step = found or 0
         step = int(self.cluster.add(torch.tensor([step])))
         if step:
-            folder, rows = self.folder.checkpoints, self.workers.rows()
-            counters = checkpoint.load(folder, step, rows, self.cluster)
+            checkpoint.load(checkpoints, step, self.workers.rows(), self.cluster)
+            counters = checkpoint.counters(checkpoints, step)
             self.clock = Clock(**counters["clock"])
             self.cluster.ledger = Ledger(**counters["ledger"])
             self.workers.t = step
@@ -167,7 +171,7 @@ class Recorder:
     def _write_rounds(self) -> None:
         rounds = self.cluster.settle()
         if self.cluster.first:
-            self.folder.append_rounds(rounds)
+            self.folder.append("rounds.csv", rounds)
 
     def _ledger(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self.cluster.ledger).items() if k != "open"}

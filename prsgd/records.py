@@ -13,6 +13,7 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ METRICS = (
     "images_per_second",
 )
 ROUNDS = ("step", "drift", "payload_bytes", "seconds")
+TABLES = {"metrics.csv": METRICS, "rounds.csv": ROUNDS}
 TIMINGS = ("comm_seconds", "train_seconds", "images_per_second", "seconds")
 ENDED = ("done", "diverged")
 
@@ -118,27 +120,38 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def begin_tables(self, step: int | None) -> None:
-        """Start both tables anew, or keep their rows up to `step` where a run resumes there."""
-        for name, columns in (("metrics.csv", METRICS), ("rounds.csv", ROUNDS)):
-            kept = []
-            if step is not None:
-                with (self.path / name).open(newline="") as file:
-                    kept = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-            lines = [",".join(columns), *(",".join(row.values()) for row in kept)]
+    def begin_tables(self) -> None:
+        """Both tables anew, with their heads only."""
+        for name, columns in TABLES.items():
+            write_atomically(self.path / name, ",".join(columns) + "\n")
+
+    def cut_tables(self, step: int, last_row: int, rounds: int) -> None:
+        """Keep the rows up to `step`, where a run resumes.
+
+        Raises ValueError or OSError, and changes nothing, where metrics.csv does not reach
+        `last_row` or rounds.csv does not hold so many rounds.
+        """
+        kept = {name: self._rows_until(name, columns, step) for name, columns in TABLES.items()}
+        if not kept["metrics.csv"] or int(kept["metrics.csv"][-1][0]) != last_row:
+            raise ValueError(f"metrics.csv has no row for step {last_row}")
+        if len(kept["rounds.csv"]) != rounds:
+            raise ValueError(f"rounds.csv does not hold {rounds} rounds")
+        for name, rows in kept.items():
+            lines = [",".join(row) for row in (TABLES[name], *rows)]
             write_atomically(self.path / name, "\n".join(lines) + "\n")
 
-    def append_metrics(self, row: Mapping[str, Any]) -> None:
-        self._append("metrics.csv", METRICS, [row])
+    def _rows_until(self, name: str, columns: tuple[str, ...], step: int) -> list[list[str]]:
+        with (self.path / name).open(newline="") as file:
+            rows = csv.reader(file)
+            if next(rows, None) != list(columns):
+                raise ValueError(f"{name} has other columns")
+            whole = takewhile(lambda row: len(row) == len(columns), rows)  # the last may be cut
+            return list(takewhile(lambda row: int(row[0]) <= step, whole))
 
-    def append_rounds(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._append("rounds.csv", ROUNDS, rows)
-
-    def _append(
-        self, name: str, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]
-    ) -> None:
+    def append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows to a table."""
         with (self.path / name).open("a", newline="") as file:
-            csv.DictWriter(file, columns, lineterminator="\n").writerows(rows)
+            csv.DictWriter(file, TABLES[name], lineterminator="\n").writerows(rows)
 
     def last_metrics(self) -> dict[str, float]:
         """The last row of metrics.csv as numbers; empty where there is none."""

@@ -48,9 +48,10 @@ def exact_mean(
     numbers into infinity.
     """
     peaks = torch.stack([part.abs().max() for part in parts])
-    agreed = torch.cat([peaks, control]).nan_to_num(torch.inf, torch.inf).double()
-    all_reduce(agreed, "max")
-    peaks, control = agreed[: len(parts)], agreed[len(parts) :]
+    peaks = peaks.nan_to_num(torch.inf, torch.inf).double()
+    all_reduce(peaks, "max")
+    control = control.double()
+    all_reduce(control, "sum")
     if not bool(torch.isfinite(peaks).all()):
         return [part[0].clone() for part in parts], torch.full_like(control, torch.inf)
     bits = 62 - ceil(log2(workers)) - torch.frexp(peaks).exponent.double()

@@ -7,7 +7,8 @@ import signal
 from types import FrameType
 from typing import Any
 
-WEIGHTS = {signal.SIGINT: 1, signal.SIGTERM: 1 << 12}  # in a sum over the processes
+# what a signal weighs in a sum over the processes; a lost terminal counts as SIGTERM
+WEIGHTS = {signal.SIGINT: 1, signal.SIGTERM: 1 << 12, signal.SIGHUP: 1 << 12}
 
 
 def signal_of(weight: float) -> signal.Signals:
@@ -16,7 +17,10 @@ def signal_of(weight: float) -> signal.Signals:
 
 
 class Stop:
-    """Remembers the first SIGINT or SIGTERM while it is entered; a second one ends at once."""
+    """Remembers the first signal while it is entered; a second SIGINT ends at once.
+
+    A second SIGTERM does not: where every process is sent one, each hears it from its agent again.
+    """
 
     def __init__(self) -> None:
         self.weight = 0
@@ -36,6 +40,6 @@ class Stop:
             signal.signal(number, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.weight:
+        if self.weight and number == signal.SIGINT:
             os._exit(128 + number)
-        self.weight = WEIGHTS[signal.Signals(number)]
+        self.weight = self.weight or WEIGHTS[signal.Signals(number)]

@@ -37,21 +37,27 @@ def execute(runs: list[tuple[Run, Path | None]], dry_run: bool) -> int:
     """
     for run, folder in runs:
         run.steps(run.data.train_samples())
-        check_writable(folder or Path(run.out))
+        check_writable(folder or Path(run.out).expanduser())
         if folder and RunFolder(folder).fingerprint() not in (None, run.data.fingerprint()):
             raise Refused(f"{folder}: the data have changed since it was started")
     entries = plan(runs)
     if dry_run:
         console.show_plan([forecast(entry) for entry in entries])
         return 0
+    speaks = not torchrun_rank()
     pending = []
     for entry in entries:
         status, why = entry.folder.status()
+        if (entry.folder.path / "config.yaml").exists():
+            entry.folder.config()
         if status in ENDED:
-            console.show_skipped(entry.folder.path, status, why, entry.folder.last_metrics())
+            if speaks:
+                console.show_skipped(entry.folder.path, status, why, entry.folder.last_metrics())
         else:
             pending.append(entry)
     codes = train_all(pending, len(entries))
+    if torchrun_rank() is not None:  # an agent takes any other code for a crash, and may try again
+        return 1 if 1 in codes else 0
     if len(entries) > 1:
         console.show_results([entry.folder for entry in entries])
     if codes and codes[-1] >= 128:
@@ -69,7 +75,9 @@ def plan(runs: list[tuple[Run, Path | None]]) -> list[Entry]:
     for run, given in runs:
         how = plan_of(run, machine, alone=len(runs) == 1)
         decided = replace(run, precision=how.precision)
-        path = given or Path(run.out) / run_name(run, how.precision, run.data.fingerprint())
+        path = given or Path(run.out).expanduser() / run_name(
+            run, how.precision, run.data.fingerprint()
+        )
         entries.setdefault(path, Entry(decided, how, RunFolder(path)))
     return list(entries.values())
 
@@ -81,6 +89,7 @@ def train_all(entries: list[Entry], planned: int) -> list[int]:
     for number, (entry, cache) in enumerate(zip(entries, caches, strict=True), 1):
         if not torchrun_rank():
             entry.folder.create(entry.run.as_dict())
+            entry.folder.set_status("running")
         name = entry.folder.path.name
         title = name if planned == 1 else f"[{number}/{len(entries)}] {name}"
         codes.append(launch(Job(entry.run, entry.plan, entry.folder.path, cache, title)))

@@ -8,7 +8,10 @@ torchrun --nproc-per-node=4 -m prsgd train workers=8        # by somebody else's
 from __future__ import annotations
 
 import math
+import traceback
+import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -19,6 +22,7 @@ from prsgd.data.batches import Batches
 from prsgd.data.cache import Images, load
 from prsgd.data.partition import shards
 from prsgd.environment import describe
+from prsgd.errors import Refused
 from prsgd.plan import Job
 from prsgd.randomness import Purpose, generator
 from prsgd.recorder import Recorder
@@ -29,37 +33,59 @@ from prsgd.workers import RowWorkers
 PATIENCE = 32  # gradients that a process may observe without hearing whether to stop
 
 
-def train(job: Job, stop: Callable[[], int]) -> str:
-    """Train from the newest checkpoint to the end; returns the status that is in the run folder.
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: done, diverged, or interrupted by a signal."""
+
+    status: str
+    why: str = ""
+    signal: int = 0
+
+
+def train(job: Job, stop: Callable[[], int]) -> Outcome:
+    """Train from the newest checkpoint to the end; the status is in the run folder as well.
 
     `stop` is asked before every step whether a signal came (0, or its weight).
     """
-    run = job.run
-    cluster = Cluster(run.workers, job.plan.device, run.reduction)
-    folder = RunFolder(job.folder)
+    cluster = None
     try:
-        images = load(job.data, cluster.device)
-        workers = build_workers(run, images, cluster, job.plan.precision == "bf16")
-        with Reporter(job.title or job.folder.name, run, quiet=not cluster.first) as reporter:
-            recorder = Recorder(run, folder, workers, images, reporter)
-            start = recorder.resume()
-            if cluster.first:
-                folder.write_environment(describe(run, job.plan))
-                folder.set_status("running")
-            reporter.begin(start, recorder.steps, recorder.steps_per_epoch)
-            status, why = loop(run, start, workers, recorder, stop)
-            if cluster.first:
-                folder.set_status(status, why)
-                reporter.end(status, why, folder.last_metrics(), cluster.ledger, folder.path)
+        cluster = Cluster(job.run.workers, job.plan.device, job.run.reduction, job.plan.processes)
+        return train_on(cluster, job, stop)
+    except Exception as error:
+        record_failure(RunFolder(job.folder), error)  # before the peers can blame each other
+        raise
     finally:
-        cluster.close()
-    return status
+        if cluster is not None:
+            cluster.close()
+
+
+def train_on(cluster: Cluster, job: Job, stop: Callable[[], int]) -> Outcome:
+    run, folder = job.run, RunFolder(job.folder)
+    if not cluster.all_equal(zlib.crc32(job.folder.name.encode())):
+        raise Refused(
+            "the processes were given different runs: precision and data must be equal everywhere"
+        )
+    images = load(job.data, cluster.device)
+    workers = build_workers(run, images, cluster, job.plan.precision == "bf16")
+    with Reporter(job.title or job.folder.name, run, quiet=not cluster.first) as reporter:
+        recorder = Recorder(run, folder, workers, images, reporter)
+        start = recorder.resume()
+        if cluster.first:
+            folder.write_environment(describe(run, job.plan))
+            folder.set_status("running")
+        reporter.begin(start, recorder.steps, recorder.steps_per_epoch)
+        outcome = loop(run, start, workers, recorder, stop)
+        if cluster.first:
+            folder.set_status(outcome.status, outcome.why)
+            last = folder.last_metrics()
+            reporter.end(outcome.status, outcome.why, last, cluster.ledger, folder.path)
+    return outcome
 
 
 def loop(
     run: Run, start: int, workers: RowWorkers, recorder: Recorder, stop: Callable[[], int]
-) -> tuple[str, str]:
-    """The steps start + 1 .. T; returns how it ended and why."""
+) -> Outcome:
+    """The steps start + 1 .. T."""
     cluster, steps = workers.cluster, recorder.steps
     patience = max(1, PATIENCE // -(-run.workers // cluster.processes))
     heard_at = start
@@ -74,22 +100,38 @@ def loop(
         run.algorithm.step(t, run.schedule.lr(t, steps, run.lr), workers)
         if t == steps:
             run.algorithm.finish(t, workers)
+        averaged = cluster.heard is not None
         if recorder.due(t):
             recorder.row(t)
-        elif cluster.heard is None and t - heard_at >= patience:
+        elif not averaged and t - heard_at >= patience:
             cluster.agree()
         recorder.reporter.step(t, cluster.ledger.count)
         if cluster.heard is None:
             continue
         heard_at = t
         loss, stopping = cluster.listen()
-        recorder.progress(t, loss)
+        if averaged:
+            recorder.progress(t, loss)
         if not math.isfinite(loss):
-            return "diverged", f"the training loss is {loss} at step {t}"
+            if not recorder.due(t):
+                recorder.row(t)
+            return Outcome("diverged", f"the training loss is {loss} at step {t}")
         if stopping and t < steps:
             recorder.checkpoint(t)
-            return "interrupted", f"{signal_of(stopping).name} at step {t}"
-    return "done", ""
+            number = signal_of(stopping)
+            return Outcome("interrupted", f"{number.name} at step {t}", number)
+    return Outcome("done")
+
+
+def record_failure(folder: RunFolder, error: Exception) -> None:
+    """Put down why, unless another process was first; a traceback where it is not the user's."""
+    if folder.status()[0] != "running":
+        return
+    lost = isinstance(error, RuntimeError) and any(w in str(error) for w in ("gloo", "NCCL"))
+    why = (str(error) or type(error).__name__).splitlines()[0]
+    folder.set_status("failed", f"a process was lost ({why})" if lost else why)
+    if not (lost or isinstance(error, Refused)):
+        traceback.print_exc()
 
 
 def build_workers(run: Run, images: Images, cluster: Cluster, bf16: bool) -> RowWorkers:

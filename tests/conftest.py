@@ -79,7 +79,8 @@ def train_here(cache: Path, tmp_path: Path) -> Trainer:
         folder = RunFolder(tmp_path / name)
         folder.create(run.as_dict())
         path = prepare(run.data, cache, lambda items, total: iter(items))
-        return train(Job(run, here(run), folder.path, path), stop), folder
+        folder.set_status("running")
+        return train(Job(run, here(run), folder.path, path), stop).status, folder
 
     return go
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Command, numbers, small_run, table
+from conftest import Command, numbers, part, small_run, table
+from test_data import tree
 
 from prsgd.cluster import placement, wire_bytes
 from prsgd.errors import Refused
-from prsgd.plan import Machine, decide
+from prsgd.plan import Job, Machine, decide
 from prsgd.stop import WEIGHTS, signal_of
 
 LAPTOP = Machine(gpus=0, cores=8, linux=True, bf16={"cpu": False, "cuda": False})
@@ -100,7 +102,7 @@ def test_the_signal_behind_a_sum() -> None:
 SMALL = [  # 10 steps an epoch, 70 in all
     *("model=mlp", "model.width=16", "schedule=constant", "lr=0.05", "batch_size=4", "workers=6"),
     *("data=synthetic", "data.train=240", "data.test=60", "data.size=8", "data.crop=1", "epochs=7"),
-    *("precision=fp32", "threads=1"),
+    *("precision=fp32", "threads=1", "device=cpu"),
 ]
 
 
@@ -172,6 +174,98 @@ def test_joins_a_torchrun(prsgd: Command, tmp_path: Path, cache: Path) -> None:
     assert sum("test accuracy" in output for output in outputs) == 1  # rank 0 alone speaks
 
 
+def test_a_gpu_hosts_one_process() -> None:
+    with pytest.raises(Refused) as refusal:
+        decide(small_run(workers=16, processes=9), SERVER, {})
+    assert str(refusal.value) == (
+        "processes=9: must be auto or at most the 8 GPUs that are here; "
+        "a GPU hosts any number of workers"
+    )
+
+
+@pytest.mark.parametrize("data", ["synthetic", "image_folder"])
+def test_a_job_can_be_sent_to_a_spawned_process(tmp_path: Path, data: str) -> None:
+    parts = {"synthetic": part("synthetic"), "image_folder": {}}
+    if data == "image_folder":
+        root = str(tree(tmp_path / "insects"))
+        parts[data] = {"_target_": "prsgd.data.folder.ImageFolder", "root": root}
+    run = small_run(data=parts[data], workers=1)
+    run.data.fingerprint()
+    run.steps(run.data.train_samples())
+    job = Job(run, decide(run, LAPTOP, {}), tmp_path, tmp_path)
+    assert pickle.loads(pickle.dumps(job)) == job
+
+
+@pytest.mark.dist
+def test_divergence_is_no_crash_to_a_torchrun(prsgd: Command, tmp_path: Path, cache: Path) -> None:
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    done = subprocess.run(
+        [*torchrun, "-m", "prsgd", "train", *SMALL, "lr=1e9", "out=wild"],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("diverged: the training loss is") == 1
+    [folder] = folders(tmp_path / "wild")
+    assert '"diverged"' in (folder / "status.json").read_text()
+
+
+@pytest.mark.dist
+def test_a_signal_to_every_process_leaves_a_checkpoint(
+    prsgd: Command, tmp_path: Path, cache: Path
+) -> None:
+    """As Slurm and systemd send it: to the ranks and to their agent, which tells them again."""
+    child = start(tmp_path, cache, "epochs=3000", "processes=2", "out=stopped")
+    wait_until(lambda: "\n" in metrics_text(tmp_path / "stopped"))
+    for rank in children(child.pid):
+        os.kill(rank, signal.SIGTERM)
+    child.send_signal(signal.SIGTERM)
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == 143, output
+    [folder] = folders(tmp_path / "stopped")
+    assert '"interrupted", "why": "SIGTERM at step' in (folder / "status.json").read_text()
+    assert list((folder / "checkpoint").glob("*/manifest.json"))
+
+
+@pytest.mark.dist
+def test_a_run_moves_to_another_number_of_processes(
+    prsgd: Command, tmp_path: Path, cache: Path
+) -> None:
+    """Stopped on P = 2, gone on with on P = 3, and bitwise what P = 1 gives with exact sums."""
+    keys = ("reduction=exact", "momentum=0.9", "epochs=100")
+    child = start(tmp_path, cache, *keys, "processes=2", "out=moved")
+    wait_until(lambda: "\n" in metrics_text(tmp_path / "moved"))
+    child.send_signal(signal.SIGTERM)
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == 143, output
+    again = prsgd("train", *SMALL, *keys, "processes=3", "out=moved")
+    assert again.returncode == 0, again.stderr
+    assert "resuming at step" in again.stdout
+    assert prsgd("train", *SMALL, *keys, "processes=1", "out=whole").returncode == 0
+    [moved], [whole] = folders(tmp_path / "moved"), folders(tmp_path / "whole")
+    for name in ("metrics.csv", "rounds.csv"):
+        assert table(moved, name).equals(table(whole, name))
+
+
+def start(tmp_path: Path, cache: Path, *keys: str) -> subprocess.Popen[str]:
+    """A run in the background."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "prsgd", "train", *SMALL, *keys],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def children(pid: int) -> list[int]:
+    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 @pytest.mark.dist
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize(
@@ -180,15 +274,8 @@ def test_joins_a_torchrun(prsgd: Command, tmp_path: Path, cache: Path) -> None:
 def test_a_signal_stops_and_the_same_command_resumes(
     prsgd: Command, tmp_path: Path, cache: Path, processes: int, number: int, code: int
 ) -> None:
-    command = ["train", *SMALL, "epochs=100", f"processes={processes}", "seed=3"]
-    child = subprocess.Popen(
-        [sys.executable, "-m", "prsgd", *command, "out=stopped"],
-        cwd=tmp_path,
-        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    keys = ("epochs=100", f"processes={processes}", "seed=3")
+    child = start(tmp_path, cache, *keys, "out=stopped")
     wait_until(lambda: "\n" in metrics_text(tmp_path / "stopped"))
     child.send_signal(number)
     output, _ = child.communicate(timeout=40)
@@ -196,10 +283,10 @@ def test_a_signal_stops_and_the_same_command_resumes(
     [folder] = folders(tmp_path / "stopped")
     assert f"interrupted: {signal.Signals(number).name} at step" in output
     assert '"interrupted"' in (folder / "status.json").read_text()
-    again = prsgd(*command, "out=stopped")
+    again = prsgd("train", *SMALL, *keys, "out=stopped")
     assert again.returncode == 0, again.stderr
     assert "resuming at step" in again.stdout
-    assert prsgd(*command, "out=whole").returncode == 0
+    assert prsgd("train", *SMALL, *keys, "out=whole").returncode == 0
     [whole] = folders(tmp_path / "whole")
     assert table(folder).equals(table(whole))
     assert table(folder, "rounds.csv").equals(table(whole, "rounds.csv"))
@@ -219,21 +306,15 @@ def metrics_text(out: Path) -> str:
 
 @pytest.mark.dist
 def test_a_dead_rank_is_a_failed_run(prsgd: Command, tmp_path: Path, cache: Path) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "prsgd", "train", *SMALL, "epochs=3000", "processes=2", "out=dead"],
-        cwd=tmp_path,
-        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    child = start(tmp_path, cache, "epochs=3000", "processes=2", "out=dead")
     wait_until(lambda: "\n" in metrics_text(tmp_path / "dead"))
-    ranks = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+    ranks = children(child.pid)
     assert len(ranks) >= 2
-    os.kill(int(ranks[-1]), signal.SIGKILL)
-    _, errors = child.communicate(timeout=60)
+    os.kill(ranks[-1], signal.SIGKILL)
+    output, _ = child.communicate(timeout=60)
     assert child.returncode == 1
-    assert "failed: " in errors
+    assert "failed: " in output
+    assert "Traceback" not in output
     [folder] = folders(tmp_path / "dead")
     assert '"failed"' in (folder / "status.json").read_text()
     assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)

@@ -96,13 +96,21 @@ def test_the_final_model_loads_into_a_plain_module(train_here: Callable) -> None
 
 def test_resuming_cuts_the_tables(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.begin_tables(None)
-    folder.append_rounds(
-        {"step": s, "drift": 0.5, "payload_bytes": 4, "seconds": 0} for s in (2, 4, 6)
-    )
-    folder.begin_tables(4)
+    folder.begin_tables()
+    row = dict.fromkeys(METRICS, 0)
+    folder.append("metrics.csv", [{**row, "step": step} for step in (0, 3, 6)])
+    rounds = [{"step": s, "drift": 0.5, "payload_bytes": 4, "seconds": 0} for s in (2, 4, 6)]
+    folder.append("rounds.csv", rounds)
+    before = (tmp_path / "metrics.csv").read_text()
+    with pytest.raises(ValueError, match=r"metrics\.csv has no row for step 4"):
+        folder.cut_tables(4, last_row=4, rounds=2)
+    with pytest.raises(ValueError, match=r"rounds\.csv does not hold 3 rounds"):
+        folder.cut_tables(4, last_row=3, rounds=3)
+    assert (tmp_path / "metrics.csv").read_text() == before
+    folder.cut_tables(4, last_row=3, rounds=2)
     assert list(numbers(folder, "rounds.csv")["step"]) == [2, 4]
-    folder.begin_tables(None)
+    assert list(numbers(folder)["step"]) == [0, 3]
+    folder.begin_tables()
     assert numbers(folder, "rounds.csv").empty
 
 

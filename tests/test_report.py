@@ -35,15 +35,19 @@ def fixture_run(
     folder = RunFolder(results / run_name(run, "fp32", data))
     folder.create(run.as_dict())
     folder.write_environment({"data": data, "data_fingerprint": data})
-    folder.begin_tables(None)
+    folder.begin_tables()
     for epoch in range(EPOCHS + 1):
         loss = float(np.exp(-rate * epoch))
         values = [20 * epoch, epoch, 10 * epoch, 0.05, loss, loss, loss, 1 - loss / 2, 0.0]
         values += [4000 * epoch, 4000 * epoch, 0.1 * epoch, float(epoch), 160.0]
-        folder.append_metrics(dict(zip(METRICS, values, strict=True)))
-    folder.append_rounds(
-        {"step": 2 * r, "drift": 0.1 / r, "payload_bytes": 400, "seconds": 0.01}
-        for r in range(1, 10 * EPOCHS + 1)
+        folder.append("metrics.csv", [dict(zip(METRICS, values, strict=True))])
+    drift = 0.0 if run.algorithm.name == "minibatch" else 0.1
+    folder.append(
+        "rounds.csv",
+        (
+            {"step": 2 * r, "drift": drift / r, "payload_bytes": 400, "seconds": 0.01}
+            for r in range(1, 2 if run.algorithm.name == "one_shot" else 10 * EPOCHS + 1)
+        ),
     )
     folder.set_status(status, "the loss is nan" if status == "diverged" else "")
     return folder.path
@@ -147,6 +151,9 @@ def test_figures_are_reproducible(results: Path) -> None:
 def damage(path: Path, how: str) -> None:
     if how == "config":
         (path / "config.yaml").write_text("a: [")
+    if how == "half a config":
+        text = (path / "config.yaml").read_text()
+        (path / "config.yaml").write_text(text[: text.index("algorithm:")])
     if how == "cut":
         text = (path / "metrics.csv").read_text()
         (path / "metrics.csv").write_text(text[: len(text) // 2] + "garbage\n")
@@ -159,6 +166,7 @@ def damage(path: Path, how: str) -> None:
 
 
 DAMAGES = {
+    "half a config": "config.yaml is damaged: it lacks algorithm._target_",
     "config": "config.yaml is damaged",
     "cut": "its records are damaged",
     "no metrics": "its records are damaged: [Errno 2]",

@@ -104,8 +104,10 @@ def test_without_its_tables_a_run_starts_anew(
         (folder.path / "rounds.csv").write_text(text)
     capsys.readouterr()
     assert train_here(run, "stopped")[0] == "done"
-    line = "metrics.csv or rounds.csv is missing or damaged: starting anew"
-    assert line in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "a table of the run is damaged (" in said
+    assert "): starting anew" in said
+    assert [path.name for path in folder.checkpoints.iterdir()] == ["000000040"]
     for name in ("metrics.csv", "rounds.csv"):
         assert table(folder, name).equals(table(RunFolder(folder.path.with_name("whole")), name))
 
@@ -119,12 +121,37 @@ def test_a_checkpoint_loads_on_any_number_of_processes(train_here: Callable) -> 
     cluster = Cluster(4, "cpu", "fast")
     cluster.hosted = range(1, 3)
     x = torch.zeros(2, everything["x.0"].numel())
-    counters = checkpoint.load(folder.checkpoints, int(path.name), {"x": x}, cluster)
+    checkpoint.load(folder.checkpoints, int(path.name), {"x": x}, cluster)
     assert torch.equal(x, torch.stack([everything["x.1"], everything["x.2"]]))
+    counters = checkpoint.counters(folder.checkpoints, int(path.name))
     assert counters["ledger"]["rounds"] == int(path.name) // 8
     cluster.hosted = range(3, 5)
     with pytest.raises(Refused, match=r"checkpoint 0+16 in .* lacks x\.4"):
         checkpoint.load(folder.checkpoints, int(path.name), {"x": x}, cluster)
+
+
+def test_a_row_cut_short_after_the_checkpoint_costs_nothing(train_here: Callable) -> None:
+    run = small_run(algorithm=part("minibatch"))
+    train_here(run, "whole")
+    _, folder = train_here(run, "stopped", stopping_at(9))
+    with (folder.path / "rounds.csv").open("a") as file:
+        file.write("17,0.5,2")
+    assert train_here(run, "stopped")[0] == "done"
+    whole = RunFolder(folder.path.with_name("whole"))
+    assert table(folder, "rounds.csv").equals(table(whole, "rounds.csv"))
+
+
+def test_a_start_anew_forgets_the_checkpoints_of_before(train_here: Callable) -> None:
+    """Or a later resumption would go on from them."""
+    run = small_run(algorithm=part("prsgd", interval=2))
+    train_here(run, "whole")
+    for _ in range(2):
+        _, folder = train_here(run, "stopped", stopping_at(15))
+    (folder.path / "metrics.csv").unlink()
+    assert train_here(run, "stopped", stopping_at(5))[0] == "interrupted"
+    assert [path.name for path in folder.checkpoints.iterdir()] == ["000000006"]
+    assert train_here(run, "stopped")[0] == "done"
+    assert table(folder).equals(table(RunFolder(folder.path.with_name("whole"))))
 
 
 def test_a_non_finite_loss_ends_the_run_as_diverged(train_here: Callable) -> None:
@@ -134,6 +161,9 @@ def test_a_non_finite_loss_ends_the_run_as_diverged(train_here: Callable) -> Non
     said = json.loads((folder.path / "status.json").read_text())
     assert said["status"] == "diverged"
     assert "the training loss is nan at step" in said["why"]
+    stopped_at = said["why"].rpartition(" ")[2]
+    assert table(folder)["step"].iloc[-1] == stopped_at
+    assert table(folder, "rounds.csv")["step"].iloc[-1] == stopped_at
 
 
 @pytest.mark.parametrize("reduction", ["fast", "exact"])

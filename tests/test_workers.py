@@ -123,12 +123,12 @@ def reduce(kind: str, parts: list[torch.Tensor], processes: int) -> list[np.ndar
             mine = [p[span.start : span.stop] for p in parts]
             fast_mean(mine, workers, control, collect, torch.empty(size))
         return [(total[: size - 2] / workers).numpy()]
-    heard: list[list[torch.Tensor]] = [[], []]
+    heard: list[list[torch.Tensor]] = [[], [], []]
     results = []
-    for collective in range(3):  # hear all maxima, then all sums, then finish
+    for collective in range(4):  # the maxima, the control numbers, the sums, and the end
         results = []
         for span in spans:
-            calls = iter(range(2))
+            calls = iter(range(3))
 
             def all_reduce(
                 tensor: torch.Tensor, operation: str, calls=calls, collective=collective

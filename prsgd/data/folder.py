@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+File = tuple[str, int]  # name and bytes
 TREE = "a folder with train/<class>/* and test/<class>/* images"
 
 
@@ -35,19 +36,22 @@ class ImageFolder(DataSet):
         return Path(self.root).expanduser()
 
     @cached_property
-    def listing(self) -> dict[str, dict[str, list[os.DirEntry[str]]]]:
+    def listing(self) -> dict[str, dict[str, list[File]]]:
         """split -> class -> files, each sorted by name."""
         found = {split: _classes(self.path, split) for split in ("train", "test")}
         if unknown := sorted(found["test"].keys() - found["train"].keys()):
             raise Refused(f"data.root={self.root}: test/{unknown[0]} has no images under train/")
         return found
 
+    def class_count(self) -> int:
+        return len(self.listing["train"])
+
     def content(self) -> str:
         return "\n".join(
-            f"{split}/{name}/{entry.name} {entry.stat().st_size}"
+            f"{split}/{name}/{file} {size}"
             for split, classes in self.listing.items()
-            for name, entries in classes.items()
-            for entry in entries
+            for name, files in classes.items()
+            for file, size in files
         )
 
     def train_samples(self) -> int:
@@ -58,39 +62,40 @@ class ImageFolder(DataSet):
 
         names = list(self.listing["train"])
         files = [
-            (split, entry.path, names.index(name))
+            (self.path / split / name / file, names.index(name))
             for split, classes in self.listing.items()
-            for name, entries in classes.items()
-            for entry in entries
+            for name, found in classes.items()
+            for file, _ in found
         ]
         with ThreadPoolExecutor() as pool:
-            decoded = pool.map(lambda file: _decode(file[1], self.size), files)
+            decoded = pool.map(lambda file: _decode(file[0], self.size), files)
             images = np.stack(list(track(decoded, len(files))))
-        labels = np.array([label for _, _, label in files])
+        labels = np.array([label for _, label in files])
         n = self.train_samples()
         return Arrays(images[:n], labels[:n], images[n:], labels[n:], len(names))
 
 
-def _classes(root: Path, split: str) -> dict[str, list[os.DirEntry[str]]]:
+def _classes(root: Path, split: str) -> dict[str, list[File]]:
     if not root.is_dir():
         raise Refused(f"data.root={root}: there is no such folder; it must be {TREE}")
     if not (root / split).is_dir():
         raise Refused(f"data.root={root}: it has no {split}/; it must be {TREE}")
     classes = {
         name: sorted(
-            (e for e in os.scandir(root / split / name) if e.name.lower().endswith(SUFFIXES)),
-            key=lambda entry: entry.name,
+            (entry.name, entry.stat().st_size)
+            for entry in os.scandir(root / split / name)
+            if entry.name.lower().endswith(SUFFIXES)
         )
         for name in sorted(e.name for e in os.scandir(root / split) if e.is_dir())
     }
     if not any(classes.values()):
         raise Refused(f"data.root={root}: {split}/ holds no images; it must be {TREE}")
-    if empty := [name for name, entries in classes.items() if not entries]:
+    if empty := [name for name, files in classes.items() if not files]:
         raise Refused(f"data.root={root}: {split}/{empty[0]} holds no images")
     return classes
 
 
-def _decode(path: str, size: int) -> np.ndarray:
+def _decode(path: Path, size: int) -> np.ndarray:
     import numpy as np
     from PIL import Image, ImageOps
 

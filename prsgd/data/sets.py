@@ -57,6 +57,10 @@ class DataSet(ABC):
         """The number of training images, told without reading them."""
 
     @abstractmethod
+    def class_count(self) -> int:
+        """The number of classes, told without reading them."""
+
+    @abstractmethod
     def read(self, downloads: Path, track: Track) -> Arrays:
         """The whole set. A library that downloads keeps its files under `downloads`."""
 
@@ -76,6 +80,7 @@ class Torchvision(DataSet):
     root: str = text("auto", "auto or the folder that holds the files")
     source: ClassVar[str]
     samples: ClassVar[int]
+    class_number: ClassVar[int] = 10
 
     @property
     def title(self) -> str:
@@ -87,10 +92,15 @@ class Torchvision(DataSet):
     def train_samples(self) -> int:
         return self.samples
 
+    def class_count(self) -> int:
+        return self.class_number
+
     def read(self, downloads: Path, track: Track) -> Arrays:
+        import torch
         from torchvision import datasets
 
-        root = downloads if self.root == "auto" else Path(self.root)
+        torch.set_num_threads(1)  # or a process that is forked later would wait for the others
+        root = downloads if self.root == "auto" else Path(self.root).expanduser()
         try:
             splits = [
                 getattr(datasets, self.source)(root, train=train, download=True)
@@ -122,6 +132,7 @@ class CIFAR100(Torchvision):
 
     source: ClassVar[str] = "CIFAR100"
     samples: ClassVar[int] = 50_000
+    class_number: ClassVar[int] = 100
 
 
 @dataclass
@@ -148,6 +159,9 @@ class Digits(DataSet):
 
     def train_samples(self) -> int:
         return 1498
+
+    def class_count(self) -> int:
+        return 10
 
     def read(self, downloads: Path, track: Track) -> Arrays:
         import numpy as np
@@ -177,6 +191,9 @@ class Synthetic(DataSet):
 
     def train_samples(self) -> int:
         return self.train
+
+    def class_count(self) -> int:
+        return self.classes
 
     def read(self, downloads: Path, track: Track) -> Arrays:
         import numpy as np

@@ -103,7 +103,8 @@ def drift(group: Group, path: Path) -> None:
         mean = pd.concat(frames).groupby("index").mean()
         if not (mean["drift"] > 0).any():
             continue
-        axes.plot(mean.index + 1, mean["drift"], label=series.label, **style, markevery=0.1)
+        marked = 0.1 if len(mean) > 20 else 1
+        axes.plot(mean.index + 1, mean["drift"], label=series.label, **style, markevery=marked)
     drift_before = r"mean of $\Vert x_i - \bar{x}\,\Vert^2$ before averaging"
     axes.set(xlabel="communication round", ylabel=drift_before, yscale="log")
     _logarithmic(axes)

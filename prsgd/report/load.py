@@ -18,6 +18,10 @@ from prsgd.records import METRICS, ROUNDS, RunFolder
 
 # what may differ between the seeds of one curve
 INCIDENTAL = ("seed", "out", "device", "processes", "threads", "data.root", "data.label")
+NEEDED = (
+    *("workers", "batch_size", "lr", "momentum", "seed"),
+    *("algorithm._target_", "model._target_", "data._target_", "schedule._target_"),
+)
 NAMES = {"PRSGD": "PR-SGD", "MiniBatchSGD": "mini-batch SGD", "OneShot": "one-shot averaging"}
 SYMBOLS = {"workers": "N", "batch_size": "b", "lr": "γ", "algorithm.interval": "I", "momentum": "β"}
 
@@ -140,6 +144,9 @@ def load_run(path: Path) -> Loaded:
     status, why = folder.status()
     if status != "done":
         raise Refused(f"{status}: {why}" if why else status)
+    lacking = [key for key in NEEDED if key not in flat(config)]
+    if lacking:
+        raise Refused(f"config.yaml is damaged: it lacks {lacking[0]}")
     try:
         environment = json.loads((path / "environment.json").read_text())
         tables = [pd.read_csv(path / name) for name in ("metrics.csv", "rounds.csv")]
