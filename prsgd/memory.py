@@ -10,8 +10,8 @@ def keep_freed_memory() -> None:
     """Let freed activations be used again by the next step.
 
     By default glibc hands them back to the system within each step, and the next one pays for
-    fresh pages: ResNet-20, batch 32, bf16 on one core of an AMD EPYC took 23 % longer a step.
-    Elsewhere than with glibc this does nothing.
+    fresh pages. ResNet-20, batch 32, bf16, on two cores of an AMD EPYC, two processes at once: 889
+    images/s without and 961 with it (medians of 3, alternating). Without glibc this does nothing.
     """
     if sys.platform != "linux":
         return
