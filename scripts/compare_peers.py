@@ -179,7 +179,7 @@ def main() -> None:
     cache = prepare(chosen.data, cache_folder(), track).resolve()
     samples = chosen.data.train_samples()
     found = []
-    for repeat in range(options.repeats):
+    for repeat in range(1, options.repeats + 1):
         for who in contestants():
             rounds = 16 // who.workers + 1
             if who.name == "prsgd":
@@ -187,19 +187,18 @@ def main() -> None:
             else:
                 result = measure_peer(who, rounds, cache)
             found.append({"repeat": repeat, **vars(who), **result})
-            print(
-                f"{repeat + 1}/{options.repeats}", who, f"{result['images_per_second']:.0f} img/s"
-            )
-            OUT.mkdir(parents=True, exist_ok=True)
-            pd.DataFrame(found).to_csv(OUT / "peers.csv", index=False)
-    hardware = (
-        f"ResNet-20, batch {BATCH}, I = {INTERVAL}, {chosen.data.name()}, on {physical_cores()} "
-        f"cores of {cpu_name()}, torch {torch.__version__}; median (least–greatest) of "
-        f"{options.repeats} alternating repeats.\n\n"
-    )
-    text = hardware + table(pd.DataFrame(found))
-    (OUT / "peers.md").write_text(text)
-    print(text)
+            speed = f"{result['images_per_second']:.0f} img/s"
+            print(f"{repeat}/{options.repeats}", who, speed, flush=True)
+        frame = pd.DataFrame(found)
+        text = (
+            f"ResNet-20, batch {BATCH}, I = {INTERVAL}, {chosen.data.name()}, on "
+            f"{physical_cores()} cores of {cpu_name()}, torch {torch.__version__}; median "
+            f"(least–greatest) of {repeat} alternating repeats.\n\n" + table(frame)
+        )
+        OUT.mkdir(parents=True, exist_ok=True)
+        frame.to_csv(OUT / "peers.csv", index=False)
+        (OUT / "peers.md").write_text(text)
+        print(text, flush=True)
 
 
 if __name__ == "__main__":
