@@ -151,9 +151,9 @@ class Cluster:
         return self.add(everyone)
 
     def all_equal(self, number: int) -> bool:
-        """Whether every process was given the same whole number."""
-        numbers = torch.zeros(self.processes)
-        numbers[self.rank] = number % (1 << 24)  # what float32 holds
+        """Whether every process was given the same whole number, below 2^53."""
+        numbers = torch.zeros(self.processes, dtype=torch.float64)
+        numbers[self.rank] = number
         return len(set(self.add(numbers).tolist())) == 1
 
     def agree(self, *more: float) -> list[float]:

@@ -41,9 +41,7 @@ def plan_of(run: Run, machine: Machine, alone: bool) -> Plan:
 def launch(job: Job) -> int:
     """Run the job to its end and return the exit code; its status is in the run folder."""
     start = job.plan.start
-    if start == "here":
-        return work(job)
-    if start == "join":
+    if start in ("here", "join"):
         return work(job)
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -117,4 +115,5 @@ def _hush_elastic() -> None:
     """We report the end of our ranks ourselves."""
     import logging
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in ("torch.distributed.elastic", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

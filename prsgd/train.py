@@ -8,6 +8,7 @@ torchrun --nproc-per-node=4 -m prsgd train workers=8        # by somebody else's
 from __future__ import annotations
 
 import math
+import re
 import traceback
 import zlib
 from collections.abc import Callable
@@ -129,7 +130,9 @@ def record_failure(folder: RunFolder, error: Exception) -> None:
         return
     lost = isinstance(error, RuntimeError) and any(w in str(error) for w in ("gloo", "NCCL"))
     why = (str(error) or type(error).__name__).splitlines()[0]
-    folder.set_status("failed", f"a process was lost ({why})" if lost else why)
+    if lost:  # without the place in gloo's source, and its advice
+        why = f"a process was lost ({re.sub(r'^[[].*?] ', '', why).partition('. ')[0]})"
+    folder.set_status("failed", why)
     if not (lost or isinstance(error, Refused)):
         traceback.print_exc()
 

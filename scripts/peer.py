@@ -94,14 +94,13 @@ def documented(images: Images) -> Iterator[Batch]:
     return forever(DataLoader(pictures, BATCH, sampler=DistributedSampler(pictures)))
 
 
-def bare(model: nn.Module, bf16: bool, watch: Stopwatch) -> Step:
-    """No averaging at all, with every setting that is known to help: what the machine can do."""
-    keep_freed_memory()
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.SGD(model.parameters(), LR)
+def sgd_step(
+    model: nn.Module, optimiser: torch.optim.Optimizer, bf16: bool, keep_gradients: bool = False
+) -> Step:
+    """One step as every tutorial has it; `keep_gradients` sets them to zero and not to None."""
 
     def step(x: Tensor, y: Tensor) -> None:
-        optimiser.zero_grad(set_to_none=False)
+        optimiser.zero_grad(set_to_none=not keep_gradients)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = F.cross_entropy(model(x), y)
         loss.backward()
@@ -110,19 +109,21 @@ def bare(model: nn.Module, bf16: bool, watch: Stopwatch) -> Step:
     return step
 
 
+def bare(model: nn.Module, bf16: bool, watch: Stopwatch) -> Step:
+    """No averaging at all, with every setting that is known to help: what the machine can do."""
+    keep_freed_memory()
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.SGD(model.parameters(), LR)
+
+    return sgd_step(model, optimiser, bf16, keep_gradients=True)
+
+
 def ddp(model: nn.Module, bf16: bool, watch: Stopwatch) -> Step:
     """DistributedDataParallel: mini-batch SGD."""
     parallel = nn.parallel.DistributedDataParallel(model)
     optimiser = torch.optim.SGD(parallel.parameters(), LR)
 
-    def step(x: Tensor, y: Tensor) -> None:
-        optimiser.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = F.cross_entropy(parallel(x), y)
-        loss.backward()
-        optimiser.step()
-
-    return step
+    return sgd_step(parallel, optimiser, bf16)
 
 
 def post_local(model: nn.Module, bf16: bool, watch: Stopwatch) -> Step:
@@ -144,14 +145,7 @@ def post_local(model: nn.Module, bf16: bool, watch: Stopwatch) -> Step:
     local = torch.optim.SGD(parallel.parameters(), LR)
     optimiser = PostLocalSGDOptimizer(local, averager)
 
-    def step(x: Tensor, y: Tensor) -> None:
-        optimiser.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = F.cross_entropy(parallel(x), y)
-        loss.backward()
-        optimiser.step()
-
-    return step
+    return sgd_step(parallel, optimiser, bf16)
 
 
 def main() -> None:
