@@ -58,6 +58,7 @@ class Keys:
     processes: Any = auto_or_whole(1)
     threads: Any = auto_or_whole(1)
     out: str = text("runs", "a folder")
+    profile: bool = flag(False)
 
 
 GROUPS: dict[str, type] = {
@@ -69,7 +70,7 @@ GROUPS: dict[str, type] = {
 # what the algorithm reads of these, conf/algorithm/*.yaml copies into its own keys
 READ_THROUGH_ALGORITHM = ("interval", "momentum_at_sync")
 # where and how fast a run computes, but not what
-PLACE = ("device", "processes", "threads", "out")
+PLACE = ("device", "processes", "threads", "out", "profile")
 
 
 @dataclass

@@ -95,6 +95,7 @@ def rank_main(job: Job) -> int:
 
 def work(job: Job) -> int:
     """What one process does for the job; returns its exit code."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler has nothing to say to a user
     import torch
 
     from prsgd.train import train

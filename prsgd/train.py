@@ -12,6 +12,7 @@ import re
 import traceback
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,7 @@ from prsgd.data.partition import shards
 from prsgd.environment import describe
 from prsgd.errors import Refused
 from prsgd.plan import Job
+from prsgd.profiling import profiled
 from prsgd.randomness import Purpose, generator
 from prsgd.recorder import Recorder
 from prsgd.records import RunFolder
@@ -75,7 +77,9 @@ def train_on(cluster: Cluster, job: Job, stop: Callable[[], int]) -> Outcome:
             folder.write_environment(describe(run, job.plan))
             folder.set_status("running")
         reporter.begin(start, recorder.steps, recorder.steps_per_epoch)
-        outcome = loop(run, start, workers, recorder, stop)
+        profiling = run.profile and cluster.first
+        with profiled(workers, folder.path) if profiling else nullcontext() as stepped:
+            outcome = loop(run, start, workers, recorder, stop, stepped)
         if cluster.first:
             folder.set_status(outcome.status, outcome.why)
             last = folder.last_metrics()
@@ -84,7 +88,12 @@ def train_on(cluster: Cluster, job: Job, stop: Callable[[], int]) -> Outcome:
 
 
 def loop(
-    run: Run, start: int, workers: RowWorkers, recorder: Recorder, stop: Callable[[], int]
+    run: Run,
+    start: int,
+    workers: RowWorkers,
+    recorder: Recorder,
+    stop: Callable[[], int],
+    stepped: Callable[[], None] | None,
 ) -> Outcome:
     """The steps start + 1 .. T."""
     cluster, steps = workers.cluster, recorder.steps
@@ -101,6 +110,8 @@ def loop(
         run.algorithm.step(t, run.schedule.lr(t, steps, run.lr), workers)
         if t == steps:
             run.algorithm.finish(t, workers)
+        if stepped:
+            stepped()
         averaged = cluster.heard is not None
         if recorder.due(t):
             recorder.row(t)

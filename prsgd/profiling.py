@@ -1,0 +1,44 @@
+"""Where the time of a step goes: torch.profiler over a few steps of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch.profiler import ProfilerActivity, profile, record_function, schedule
+
+from prsgd.workers import RowWorkers
+
+BEFORE, WARMING, KEPT = 2, 2, 5  # steps
+PARTS = ("observe_gradients", "draw", "descend", "average", "average_gradients")
+OPERATORS = 40
+
+
+@contextmanager
+def profiled(workers: RowWorkers, folder: Path) -> Iterator[Callable[[], None]]:
+    """A function to call after every step; it leaves trace.json.gz and profile.txt in `folder`.
+
+    The trace opens in https://ui.perfetto.dev; the table has the operators that took most of this
+    process's steps 5 to 9, and as `prsgd: ...` the parts of a step they belong to. A run of fewer
+    than 5 steps leaves nothing.
+    """
+    cuda = workers.cluster.device.type == "cuda"
+    for part in PARTS:
+        setattr(workers, part, record_function(f"prsgd: {part}")(getattr(workers, part)))
+
+    def write(done: profile) -> None:
+        done.export_chrome_trace(str(folder / "trace.json.gz"))
+        rows = done.key_averages()
+        key = f"self_{'device' if cuda else 'cpu'}_time_total"
+        table = rows.table(sort_by=key, row_limit=OPERATORS, max_name_column_width=48)
+        hosted = len(workers.cluster.hosted)
+        heading = f"{KEPT} steps of the {hosted} workers that the first process hosts"
+        (folder / "profile.txt").write_text(f"{heading}\n{table}\n")
+
+    with profile(
+        activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])],
+        schedule=schedule(wait=BEFORE, warmup=WARMING, active=KEPT, repeat=1),
+        on_trace_ready=write,
+    ) as profiler:
+        yield profiler.step
