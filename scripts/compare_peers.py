@@ -11,25 +11,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
+from measure import hardware, markdown, run, start_up, train, write
 
 from prsgd.console import track
 from prsgd.data.cache import prepare
 from prsgd.launch import cache_folder
-from prsgd.plan import cpu_name, physical_cores
+from prsgd.plan import physical_cores
 
 HERE = Path(__file__).parent
-OUT = HERE.parent / "results" / "bench"
 BATCH, INTERVAL = 32, 8
 MEASURES = (
     "images_per_second",
@@ -64,55 +59,6 @@ def contestants() -> list[Contestant]:
     return found
 
 
-class Memory(threading.Thread):
-    """The most memory that a process and its descendants have held, shared pages counted once."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.pid, self.peak, self.over = pid, 0.0, threading.Event()
-
-    def run(self) -> None:
-        while not self.over.wait(0.5):
-            self.peak = max(self.peak, sum(map(proportional_mb, descendants(self.pid))))
-
-
-def descendants(pid: int) -> list[int]:
-    """The process and all that it started."""
-    try:
-        text = "".join(p.read_text() for p in Path(f"/proc/{pid}/task").glob("*/children"))
-    except OSError:
-        return []
-    return [pid, *(d for child in text.split() for d in descendants(int(child)))]
-
-
-def proportional_mb(pid: int) -> float:
-    """Resident memory, each page divided by the processes that share it."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(li.split()[1]) / 1000 for li in lines if li.startswith("Pss:")), 0.0)
-
-
-def run(command: list[str], environment: dict[str, str], folder: str) -> tuple[str, float]:
-    """The output of a command and the peak memory of its processes, in MB."""
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        memory = Memory(process.pid)
-        memory.start()
-        output, errors = process.communicate()
-        memory.over.set()
-    if process.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{errors}")
-    return output, memory.peak
-
-
 def measure_peer(who: Contestant, rounds: int, cache: Path) -> dict[str, float]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={who.workers}"]
     name = "bare" if who.name == "bare loop" else who.name
@@ -123,36 +69,18 @@ def measure_peer(who: Contestant, rounds: int, cache: Path) -> dict[str, float]:
 
 
 def measure_prsgd(who: Contestant, rounds: int, data: list[str], samples: int) -> dict[str, float]:
-    """As a user runs it; the start is timed by a run of one step on a few images."""
-    common = [sys.executable, "-m", "prsgd", "train", f"workers={who.workers}"]
-    common += [f"precision={who.precision}", f"batch_size={BATCH}", "schedule=constant", "lr=0.1"]
-    with tempfile.TemporaryDirectory() as folder:
-        few = ["data=synthetic", f"data.train={BATCH * who.workers}", "data.test=1", "epochs=1"]
-        start = time.perf_counter()
-        run([*common, *few, "out=start"], {}, folder)
-        first = time.perf_counter() - start
-        steps = (1 + rounds) * INTERVAL
-        epochs = steps / (samples // (BATCH * who.workers))
-        _, memory = run([*common, *data, f"interval={INTERVAL}", f"epochs={epochs}"], {}, folder)
-        [path] = (Path(folder) / "runs").iterdir()
-        metrics = pd.read_csv(path / "metrics.csv").iloc[-1]
-        seconds = pd.read_csv(path / "rounds.csv")["seconds"]
-        [manifest] = path.glob("checkpoint/*/manifest.json")
-        ledger = json.loads(manifest.read_text())["counters"]["ledger"]
-    return {
-        "images_per_second": metrics["step"] * BATCH * who.workers / metrics["train_seconds"],
-        "round_seconds": seconds.median(),
-        "waiting_seconds": ledger["wait_seconds"] / ledger["rounds"],
-        "first_step_seconds": first,
-        "peak_memory_mb": memory,
-    }
+    """As a user runs it, its first step included; so three times the rounds of the others."""
+    precision = f"precision={who.precision}"
+    steps = (1 + 3 * rounds) * INTERVAL
+    epochs = steps / (samples // (BATCH * who.workers))
+    result = train(who.workers, *data, precision, f"interval={INTERVAL}", f"epochs={epochs}")
+    return {**result, "first_step_seconds": start_up(who.workers)}
 
 
 def table(frame: pd.DataFrame) -> str:
     """Markdown, a line per contestant, with the median of each measure."""
     heads = ["", "data", "precision", "N", "images/s", "round (ms)", "waiting (ms)"]
-    heads += ["start to first step (s)", "peak memory (MB)"]
-    lines = [heads, ["---"] * 3 + ["---:"] * 6]
+    lines = [[*heads, "start to first step (s)", "peak memory (MB)"]]
     for key, rows in frame.groupby(["name", "data", "precision", "workers"], sort=False):
         m = {name: rows[name].median() for name in MEASURES}
         spread = f"{rows['images_per_second'].min():.0f}–{rows['images_per_second'].max():.0f}"
@@ -165,7 +93,7 @@ def table(frame: pd.DataFrame) -> str:
                 f"{m['peak_memory_mb']:.0f}",
             ]
         )
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown(lines, 3)
 
 
 def main() -> None:
@@ -191,14 +119,10 @@ def main() -> None:
             print(f"{repeat}/{options.repeats}", who, speed, flush=True)
         frame = pd.DataFrame(found)
         text = (
-            f"ResNet-20, batch {BATCH}, I = {INTERVAL}, {chosen.data.name()}, on "
-            f"{physical_cores()} cores of {cpu_name()}, torch {torch.__version__}; median "
-            f"(least–greatest) of {repeat} alternating repeats.\n\n" + table(frame)
+            f"ResNet-20, batch {BATCH}, I = {INTERVAL}, {chosen.data.name()}, on {hardware()}; "
+            f"median (least–greatest) of {repeat} alternating repeats.\n\n{table(frame)}"
         )
-        OUT.mkdir(parents=True, exist_ok=True)
-        frame.to_csv(OUT / "peers.csv", index=False)
-        (OUT / "peers.md").write_text(text)
-        print(text, flush=True)
+        write("peers", frame, text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,194 @@
+"""What the runner costs: by the number of workers, by the interval, by the part of a step.
+
+    python scripts/scaling.py        # about half an hour on two cores, which nothing else may use
+
+ResNet-20, batch 32, synthetic images. Repeats alternate between all settings; quoted are medians
+and, for images/s, the least and greatest. Writes results/bench/{scaling,parts}.{csv,md}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+import torch.distributed as dist
+from measure import hardware, markdown, run, start_up, train, write
+
+from prsgd.cluster import Cluster
+from prsgd.config import typed
+from prsgd.console import track
+from prsgd.data.batches import Batches
+from prsgd.data.cache import load, prepare
+from prsgd.launch import cache_folder
+from prsgd.memory import keep_freed_memory
+from prsgd.models import ResNet
+from prsgd.workers import RowWorkers
+
+IMAGES = 32_768  # per run
+DATA = ["data=synthetic", f"data.train={IMAGES}", "data.test=500", "epochs=1"]
+WORKERS, INTERVALS = (2, 8, 32, 128), (1, 2, 4, 8, 16, 32, 64, 128)
+HOSTED = 4  # rows in `parts`
+PARAMETERS = 269_722  # of ResNet-20
+
+
+def settings() -> list[tuple[int, int]]:
+    """(N, I): every N at I = 8, every I at N = 8."""
+    return [*((n, 8) for n in WORKERS), *((8, i) for i in INTERVALS if i != 8)]
+
+
+def scaling(repeats: int) -> None:
+    found = []
+    for repeat in range(1, repeats + 1):
+        for workers, interval in settings():
+            result = train(workers, *DATA, f"interval={interval}")
+            found.append({"repeat": repeat, "workers": workers, "interval": interval, **result})
+            print(found[-1], flush=True)
+    frame = pd.DataFrame(found)
+    heads = ["N", "I", "images/s", "of N = 2", "round (ms)", "waiting (ms)", "memory (MB)"]
+    lines = [heads]
+    groups = dict(iter(frame.groupby(["workers", "interval"], sort=False)))
+    base = groups[2, 8]["images_per_second"].median()
+    for (workers, interval), rows in groups.items():
+        speed, m = rows["images_per_second"], rows.median(numeric_only=True)
+        lines.append(
+            [
+                str(workers),
+                str(interval),
+                f"{speed.median():.0f} ({speed.min():.0f}–{speed.max():.0f})",
+                f"{speed.median() / base:.2f}",
+                f"{1000 * m['round_seconds']:.1f}",
+                f"{1000 * m['waiting_seconds']:.1f}",
+                f"{m['peak_memory_mb']:.0f}",
+            ]
+        )
+    few, many = groups[8, 8]["peak_memory_mb"].median(), groups[128, 8]["peak_memory_mb"].median()
+    text = (
+        f"ResNet-20, batch 32, bf16, synthetic images, two processes, {IMAGES:,} images a run, on "
+        f"{hardware()}; median (least–greatest) of {repeats} alternating repeats.\n\n"
+        f"{markdown(lines, 0)}\n"
+        f"Memory per further worker, from N = 8 to N = 128: {(many - few) / 120:.2f} MB.\n"
+    )
+    write("scaling", frame, text)
+
+
+def median_ms(action: Callable[[], object], count: int) -> float:
+    action()
+    laps = []
+    for _ in range(count):
+        start = time.perf_counter()
+        action()
+        laps.append(time.perf_counter() - start)
+    return 1000 * sorted(laps)[count // 2]
+
+
+def parts(repeats: int) -> None:
+    """Milliseconds of each part, in this process with one thread, and of a start."""
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    raw = {
+        "algorithm": {"_target_": "prsgd.algorithms.restarted.PRSGD"},
+        "model": {"_target_": "prsgd.models.ResNet"},
+        "schedule": {"_target_": "prsgd.schedule.Constant"},
+        "data": {"_target_": "prsgd.data.sets.Synthetic", "train": IMAGES, "test": 500},
+    }
+    images = load(prepare(typed(raw).data, cache_folder(), track), torch.device("cpu"))
+    batches = Batches(images, None, HOSTED, 32, 0, crop=4, flip=True)
+    model = ResNet(20).build(32, 10)
+    cluster = Cluster(HOSTED, "cpu", "fast")
+    workers = RowWorkers(model, cluster, batches.draw, 0.0, False, 1e-4, bf16=True)
+    draws = iter(range(10**9))
+
+    def average() -> None:
+        workers.average("keep")
+
+    def settle() -> float:
+        """Milliseconds per open round."""
+        rounds, start = len(cluster.ledger.open), time.perf_counter()
+        cluster.settle()
+        return 1000 * (time.perf_counter() - start) / rounds
+
+    def look() -> None:
+        with workers.autocast():
+            workers.spare(images.normalised(images.train_images[:250]))
+
+    found = []
+    for repeat in range(1, repeats + 1):
+        step = median_ms(workers.observe_gradients, 12)
+        result = {
+            "step of 4 workers: gradients": step,
+            "batches (index, crop, flip, normalise)": HOSTED
+            * median_ms(lambda: batches.draw(0, next(draws)), 100),
+            "update": median_ms(lambda: workers.descend(1e-9), 100),
+            "average, with its drift": median_ms(average, 50),
+            "the drift alone": median_ms(lambda: workers.squared_distances(workers.x[0]), 50),
+            "ledger": settle(),
+            "import torch": 1000 * seconds("-c", "import torch"),
+            "prsgd train, to the end of one step, N = 8": 1000 * start_up(8),
+            "bare gloo all-reduce": bare_all_reduce(),
+        }
+        with torch.inference_mode():
+            result["evaluation of 10,000 images"] = 40 * median_ms(look, 10)
+        found += [{"repeat": repeat, "part": k, "ms": v} for k, v in result.items()]
+        print(result, flush=True)
+    frame = pd.DataFrame(found)
+    medians = frame.groupby("part", sort=False)["ms"].median()
+    step = medians.iloc[0]
+    lines = [["", "ms", "of the step"]]
+    for name, value in medians.items():
+        in_step = name in medians.index[1:6]
+        share = f"{value / step:.2%}" if in_step else ""
+        lines.append([str(name), f"{value:.3g}" if value < 100 else f"{value:.0f}", share])
+    text = (
+        f"ResNet-20, batch 32, bf16, one process with one thread and {HOSTED} workers, on "
+        f"{hardware()}; medians of {repeats} repeats.\n\n{markdown(lines, 1)}"
+    )
+    write("parts", frame, text)
+
+
+def seconds(*arguments: str) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True)
+    return time.perf_counter() - start
+
+
+def bare_all_reduce() -> float:
+    """Milliseconds of gloo's all-reduce of a ResNet-20 between two processes, work in between."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", __file__]
+    output, _ = run(torchrun, {"OMP_NUM_THREADS": "1"}, ".")
+    return float(output.split()[-1])
+
+
+def one_rank() -> None:
+    """As `Cluster.mean` does it: one buffer, and of a round the duration at the last to arrive."""
+    dist.init_process_group("gloo")
+    buffer, work = torch.ones(PARAMETERS + 2), torch.randn(1024, 1024)
+    laps = torch.empty(60, dtype=torch.float64)
+    for lap in range(len(laps)):
+        for _ in range(5):
+            work @ work
+        start = time.perf_counter()
+        dist.all_reduce(buffer)
+        laps[lap] = time.perf_counter() - start
+    dist.all_reduce(laps, dist.ReduceOp.MIN)
+    if dist.get_rank() == 0:
+        print(1000 * float(laps.median()))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    repeats = parser.parse_args().repeats
+    parts(repeats)
+    scaling(repeats)
+
+
+if __name__ == "__main__":
+    one_rank() if "RANK" in os.environ else main()
