@@ -4,7 +4,7 @@
     make bench DATA="data=image_folder data.root=~/pictures"
 
 ResNet-20, batch 32, I = 8, N = 2 and 8 workers. In every repeat all contestants run once, in turn;
-quoted are the median and, in the csv, the least and greatest. Writes results/bench/peers.{csv,md}.
+quoted are the median, the least and the greatest. Writes results/bench/peers.{csv,md}.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from prsgd.launch import cache_folder
 from prsgd.plan import physical_cores
 
 HERE = Path(__file__).parent
+UNFINISHED = Path("runs/bench-peers.csv")  # what is measured so far: an interrupted bench goes on
 BATCH, INTERVAL = 32, 8
+WHO = ("name", "data", "precision", "workers")
 MEASURES = (
     "images_per_second",
     "round_seconds",
@@ -106,23 +108,29 @@ def main() -> None:
     [chosen] = compose(options.data, dry_run=False)
     cache = prepare(chosen.data, cache_folder(), track).resolve()
     samples = chosen.data.train_samples()
-    found = []
+    found = pd.read_csv(UNFINISHED).to_dict("records") if UNFINISHED.exists() else []
+    done = {(row["repeat"], *(row[name] for name in WHO)) for row in found}
     for repeat in range(1, options.repeats + 1):
         for who in contestants():
+            if (repeat, *vars(who).values()) in done:
+                continue
             rounds = 16 // who.workers + 1
             if who.name == "prsgd":
                 result = measure_prsgd(who, rounds, options.data, samples)
             else:
                 result = measure_peer(who, rounds, cache)
             found.append({"repeat": repeat, **vars(who), **result})
+            UNFINISHED.parent.mkdir(exist_ok=True)
+            pd.DataFrame(found).to_csv(UNFINISHED, index=False)
             speed = f"{result['images_per_second']:.0f} img/s"
             print(f"{repeat}/{options.repeats}", who, speed, flush=True)
-        frame = pd.DataFrame(found)
-        text = (
-            f"ResNet-20, batch {BATCH}, I = {INTERVAL}, {chosen.data.name()}, on {hardware()}; "
-            f"median (least–greatest) of {repeat} alternating repeats.\n\n{table(frame)}"
-        )
-        write("peers", frame, text)
+    frame = pd.DataFrame(found)
+    text = (
+        f"ResNet-20, batch {BATCH}, I = {INTERVAL}, {chosen.data.name()}, on {hardware()}; median "
+        f"(least–greatest) of {options.repeats} alternating repeats.\n\n{table(frame)}"
+    )
+    write("peers", frame, text)
+    UNFINISHED.unlink()
 
 
 if __name__ == "__main__":
