@@ -12,6 +12,7 @@ from prsgd import console
 from prsgd.config import Run, typed
 from prsgd.cost import Costs, intervals, predict, recommend, ring_constants, ring_seconds
 from prsgd.errors import Refused
+from prsgd.estimate import parameters
 from prsgd.launch import calibrate, plan_of, torchrun_rank
 from prsgd.plan import this_machine
 from prsgd.records import RunFolder
@@ -64,8 +65,7 @@ def finished(folder: Path) -> Situation:
 def planned(run: Run, options: argparse.Namespace) -> Situation:
     """The costs from what was given and, for the rest, from what is measured here."""
     plan = plan_of(run, this_machine(), alone=True)
-    model = run.model.build(run.data.size, run.data.class_count())
-    sent = Tally(sum(p.numel() for p in model.parameters()), run.momentum > 0)
+    sent = Tally(parameters(run), run.momentum > 0)
     sent.average(run.momentum_at_sync)
     step, latency, bandwidth = options.step_ms, options.latency_ms, options.bandwidth_mbit
     given = {"--step-ms": step, "--latency-ms": latency, "--bandwidth-mbit": bandwidth}

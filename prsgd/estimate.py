@@ -11,10 +11,18 @@ from prsgd.tally import Tally
 GRADIENTS = 5
 
 
+def parameters(run: Run) -> int:
+    """D; nothing is computed, so that processes may still be forked."""
+    import torch
+
+    with torch.device("meta"):
+        model = run.model.build(run.data.size, run.data.class_count())
+    return sum(p.numel() for p in model.parameters())
+
+
 def tally(run: Run, steps: int) -> Tally:
     """The communication of the whole run: the algorithm itself, on workers that only count."""
-    model = run.model.build(run.data.size, run.data.class_count())
-    counted = Tally(sum(p.numel() for p in model.parameters()), run.momentum > 0)
+    counted = Tally(parameters(run), run.momentum > 0)
     for t in range(1, steps + 1):
         run.algorithm.step(t, run.lr, counted)
     run.algorithm.finish(steps, counted)

@@ -50,7 +50,7 @@ for host in $(seq 0 $((hosts - 1))); do
     ip netns exec "$name-$host" "$python" -m torch.distributed.run --nnodes="$hosts" \
         --nproc-per-node=1 --node-rank="$host" --rdzv-backend=static --rdzv-id="$name" \
         --master-addr=10.77.0.1 --master-port=29500 --local-addr="10.77.0.$((host + 1))" \
-        -m prsgd "$@" &
+        -m prsgd "$@" "threads=$OMP_NUM_THREADS" &
     pids="$pids $!"
 done
 code=0

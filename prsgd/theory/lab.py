@@ -54,7 +54,8 @@ class Lab:
         weigh: bool = False,
     ) -> Trace:
         """`algorithm` from x̄⁰ = `start` (S, d)."""
-        return run(self.workers(problem, start, workers, seed), algorithm, steps, lr, weigh)
+        with np.errstate(over="ignore", invalid="ignore"):  # what diverges ends as NaN
+            return run(self.workers(problem, start, workers, seed), algorithm, steps, lr, weigh)
 
 
 def corollary(workers: int, steps: int, smoothness: float) -> tuple[float, int]:
@@ -66,6 +67,8 @@ def corollary(workers: int, steps: int, smoothness: float) -> tuple[float, int]:
 
 def slope(x: Array, y: Array) -> tuple[float, float]:
     """Of log y (n, S) on log x (n,): its mean over the S copies and half its 95 % interval."""
+    if not np.isfinite(y).all():
+        return np.nan, np.nan
     found = np.polyfit(np.log(x), np.log(y), 1)[0]
     return float(found.mean()), CONFIDENCE * float(found.std(ddof=1)) / len(found) ** 0.5
 

@@ -79,10 +79,11 @@ class Bumps(Noisy):
     def minimum(self) -> Array:
         """f*, (S or 1,): f is separable, so each coordinate is searched on a grid of its own."""
         low, high = self.b.min(0), self.b.max(0)
-        values = [
-            (np.square(low + s * (high - low) - self.b)) for s in np.linspace(0, 1, 2001)
-        ]  # a minimum lies between the smallest and the largest b_ij
-        best: Array = np.min([(u / (1 + u)).mean(0) for u in values], axis=0).sum(-1)
+        least = np.full(low.shape, np.inf)
+        for share in np.linspace(0, 1, 2001):  # a minimum lies between the outermost b_ij
+            u = np.square(low + share * (high - low) - self.b)
+            np.minimum(least, (u / (1 + u)).mean(0), out=least)
+        best: Array = least.sum(-1)
         return best
 
 

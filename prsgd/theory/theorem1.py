@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
@@ -34,32 +35,33 @@ def bound(
 def check(lab: Lab) -> list[Finding]:
     """P1 in 384 settings, and logistic regression in 8."""
     rows = bumps(lab) + logistic(lab)
-    errors = [row["measured"] / row["bound"] for row in rows]
+    error = np.max([row["measured"] / row["bound"] for row in rows])
     drifts = [row["drift"] / row["drift_unit"] for row in rows if row["I"] > 1]
+    drift = np.max(drifts)
     return [
         Finding(
             "bound",
             "Theorem 1: mean E‖∇f(x̄)‖² ≤ 2Δ/(γT) + 4γ²I²G²L² + Lγσ²/N",
-            f"at most {max(errors):.3f} of the bound in {len(rows)} settings",
-            max(errors) <= 1,
+            f"at most {error:.3f} of the bound in {len(rows)} settings",
+            bool(error <= 1),
             rows,
         ),
         Finding(
             "drift",
             "drift lemma: E‖x̄ − x_i‖² ≤ 4γ²I²G²",
-            f"at most {max(drifts):.2f} γ²I²G² in {len(drifts)} settings",
-            max(drifts) <= 4,
+            f"at most {drift:.2f} γ²I²G² in {len(drifts)} settings",
+            bool(drift <= 4),
         ),
     ]
 
 
-def bumps(lab: Lab) -> list[dict[str, float | str]]:
+def bumps(lab: Lab) -> list[dict[str, Any]]:
     """Rates, noise and spreads stand beside each other as copies of one run."""
     seeds, steps = (2, 250) if lab.quick else (4, 2000)
     settings = list(product(RATES, SIGMAS, SPREADS))
     lr, sigma, spread = (np.repeat(column, seeds)[:, None] for column in np.array(settings).T)
     start = np.ones((len(lr), D))
-    rows: list[dict[str, float | str]] = []
+    rows: list[dict[str, Any]] = []
     for workers, interval, order in product(WORKERS, INTERVALS, ORDERS):
         centres = np.random.default_rng(7).standard_normal((workers, 1, D))
         problem = Bumps(sigma, spread * centres)
@@ -77,12 +79,12 @@ def bumps(lab: Lab) -> list[dict[str, float | str]]:
     return rows
 
 
-def logistic(lab: Lab) -> list[dict[str, float | str]]:
+def logistic(lab: Lab) -> list[dict[str, Any]]:
     """Different data on every worker, gradients of single samples."""
     rng = np.random.default_rng(3)
     steps = lab.steps(1000, 250)
     truth = rng.standard_normal(D)
-    rows: list[dict[str, float | str]] = []
+    rows: list[dict[str, Any]] = []
     for workers, interval in product((1, 4), (1, 16)):
         a = rng.standard_normal((workers, 50, D)) + rng.standard_normal((workers, 1, D))
         a *= np.sign(a @ truth + 0.5 * rng.standard_normal(a.shape[:2]))[..., None]

@@ -54,7 +54,7 @@ def unequal(lab: Lab) -> list[Finding]:
     steps, ratios = lab.steps(2048, 512), []
     start = np.ones((lab.copies, D))
     for local_steps, lr, sigma in product(
-        ([8, 8, 4, 2], [16, 4, 4, 1], [1, 1, 1, 8]), (0.02, 0.1, 0.5), (0.5, 2.0)
+        ([8, 8, 4, 2], [4, 4, 2, 1], [1, 1, 1, 8]), (0.02, 0.1, 0.5), (0.5, 2.0)
     ):
         problem = Bumps(sigma, np.zeros((1, 1, D)))
         algorithm = HeterogeneousPRSGD(local_steps=local_steps)
