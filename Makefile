@@ -36,7 +36,8 @@ figures: $(READY) ## redraw the figures of all committed results, and of runs/ w
 		$(BIN)/prsgd figures $$folder || exit; done
 
 reproduce: $(READY) ## train what is missing of the committed results, and draw all of them
-	$(BIN)/prsgd train +experiment=short
+	$(BIN)/prsgd verify --out results/theory
+	for name in short unequal falling; do $(BIN)/prsgd train +experiment=$$name || exit; done
 	$(MAKE) figures
 
 bench: $(READY) ## prsgd beside its peers, on DATA="data=... KEY=VALUE" or synthetic images

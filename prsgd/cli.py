@@ -45,7 +45,8 @@ def dispatch(arguments: list[str]) -> int:
         print(OVERVIEW, end="")
         return 0
     command, rest = arguments[0], arguments[1:]
-    commands = {"train": train, "run": resume, "figures": figures, "data": data}
+    commands = {"train": train, "run": resume, "figures": figures}
+    commands |= {"verify": verify, "advise": advise, "data": data}
     if command not in commands:
         raise Refused(f"{command}: there is no such command; allowed are {', '.join(commands)}")
     return commands[command](rest)
@@ -92,6 +93,56 @@ def figures(arguments: list[str]) -> int:
     from prsgd.report import report
 
     return report(options.results, options.out or options.results / "figures")
+
+
+def verify(arguments: list[str]) -> int:
+    from prsgd.theory.verify import CLAIMS
+
+    parser = argparse.ArgumentParser(
+        "prsgd verify",
+        description="Check the paper's claims on problems whose constants are known.",
+        epilog=f"Claims: {', '.join(CLAIMS)}. Exit code 1 if one fails.",
+    )
+    parser.add_argument("claims", nargs="*", metavar="CLAIM", help="default: all of them")
+    parser.add_argument("--quick", action="store_true", help="shorter runs and fewer seeds")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="keep the table and figures there")
+    options = parser.parse_args(arguments)
+    from prsgd.theory.verify import verify
+
+    return verify(options.claims, options.quick, options.out)
+
+
+def advise(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "prsgd advise",
+        description="Which interval? What the network asks for, and what the theory allows.",
+        epilog="KEY=VALUE are the keys of `prsgd train`: workers, model, batch_size, epochs, ...",
+    )
+    add = parser.add_argument
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="the run that you plan")
+    add("--calibrate", action="store_true", help="measure the step and the all-reduce here")
+    add("--from", dest="folder", type=Path, metavar="RUN_DIR", help="take them from a finished run")
+    add("--step-ms", type=positive, metavar="MS", help="a local step of a process's workers")
+    add("--latency-ms", type=positive, metavar="MS", help="of a message between two processes")
+    add("--bandwidth-mbit", type=positive, metavar="MBIT/S", help="between two processes")
+    add("--share", type=positive, default=0.05, help="of communication in the time (0.05)")
+    options = parser.parse_intermixed_args(arguments)
+    if options.share >= 1:
+        raise Refused(f"--share={options.share:g}: must be below 1")
+    from prsgd.advise import advise
+
+    if options.folder and (options.overrides or options.calibrate):
+        raise Refused("--from: the run folder has the configuration; give no keys beside it")
+    runs = [] if options.folder else compose(options.overrides, dry_run=False)
+    return advise(runs, options)
+
+
+def positive(text: str) -> float:
+    """A finite number above zero, for argparse."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError(text)
+    return number
 
 
 def data(arguments: list[str]) -> int:

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -39,6 +40,7 @@ class Round:
     payload_bytes: int
     seconds: float  # in the all-reduce, waiting for others included
     drifts: Tensor | None = None  # (K,), |x_i - mean|^2 before it; None for gradients
+    local_steps: list[int] = field(default_factory=list)  # of all N workers since the one before
 
 
 @dataclass
@@ -169,7 +171,7 @@ class Cluster:
         self.heard = None
         return loss, stopping
 
-    def settle(self) -> list[dict[str, float | int | None]]:
+    def settle(self) -> list[dict[str, Any]]:
         """Close the open rounds: enter them in the ledger and return them as records."""
         rounds, self.ledger.open = self.ledger.open, []
         if not rounds:
@@ -186,6 +188,12 @@ class Cluster:
         self.ledger.comm_seconds += float(shortest.sum())
         self.ledger.wait_seconds += float((times - shortest).sum()) / self.processes
         return [
-            {"step": r.step, "drift": d, "payload_bytes": r.payload_bytes, "seconds": s}
+            {
+                "step": r.step,
+                "local_steps": r.local_steps,
+                "drift": d,
+                "payload_bytes": r.payload_bytes,
+                "seconds": s,
+            }
             for r, d, s in zip(rounds, drift.tolist(), shortest.tolist(), strict=True)
         ]

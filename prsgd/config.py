@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib import import_module
@@ -27,6 +28,7 @@ from prsgd.keys import (
     choice,
     flag,
     fraction,
+    key,
     non_negative,
     positive,
     text,
@@ -44,6 +46,8 @@ class Keys:
 
     workers: int = whole(4, 1)
     interval: int = whole(8, 1)
+    local_steps: list[int] = key([], "whole numbers of at least 1", lambda v: min(v, default=1) > 0)
+    speeds: list[float] = key([], "numbers above 0", lambda v: min(v, default=1) > 0)
     epochs: float = positive(20.0)
     batch_size: int = whole(32, 1)
     lr: float = positive(0.4)
@@ -68,7 +72,7 @@ GROUPS: dict[str, type] = {
     "schedule": Schedule,
 }
 # what the algorithm reads of these, conf/algorithm/*.yaml copies into its own keys
-READ_THROUGH_ALGORITHM = ("interval", "momentum_at_sync")
+READ_THROUGH_ALGORITHM = ("interval", "local_steps", "momentum_at_sync")
 # where and how fast a run computes, but not what
 PLACE = ("device", "processes", "threads", "out", "profile")
 
@@ -96,8 +100,10 @@ class Run(Keys):
         return samples // self.workers // self.batch_size
 
     def steps(self, samples: int) -> int:
-        """T: steps per worker in the whole run."""
-        return max(1, round(self.epochs * self.steps_per_epoch(samples)))
+        """T: the steps of the busiest worker in the whole run."""
+        draws = max(1, round(self.epochs * self.steps_per_epoch(samples))) * self.workers
+        steps = range(1, draws + 1)
+        return steps[bisect_left(steps, draws, key=lambda t: self.algorithm.drawn(t, self.workers))]
 
     def as_dict(self) -> dict[str, Any]:
         """A plain mapping that `typed` takes back."""
@@ -120,6 +126,12 @@ def typed(raw: Mapping[str, Any]) -> Run:
         )
     if run.nesterov and not run.momentum:
         raise Refused("nesterov=true: needs momentum above 0")
+    if run.speeds and len(run.speeds) != run.workers:
+        raise Refused(
+            f"speeds={run.speeds}: must be empty or a number for each of the {run.workers} workers"
+        )
+    if mistake := run.algorithm.mistake(run.workers):
+        raise Refused(f"algorithm={run.algorithm.name}: {mistake}")
     return run
 
 
@@ -160,7 +172,7 @@ def identity(run: Run, precision: str, fingerprint: str) -> dict[str, Any]:
     everything = {**run.as_dict(), "precision": precision}
     values: dict[str, Any] = {"data": fingerprint}
     for f in fields(Keys):
-        default = "fp32" if f.name == "precision" else f.default
+        default = "fp32" if f.name == "precision" else _default(f)
         if f.name not in (*READ_THROUGH_ALGORITHM, *PLACE) and everything[f.name] != default:
             values[f.name] = everything[f.name]
     for group in GROUPS:
@@ -170,9 +182,10 @@ def identity(run: Run, precision: str, fingerprint: str) -> dict[str, Any]:
         for name, value in asdict(part).items():
             if name not in ("root", "label") and value != defaults[name]:
                 values[f"{group}.{name}"] = value
-    if not run.momentum:
-        values.pop("algorithm.momentum_at_sync", None)
-    return values
+    unread = [] if run.momentum else ["algorithm.momentum_at_sync"]
+    if run.algorithm.owns_lr:
+        unread += ["lr", *(name for name in values if name.startswith("schedule."))]
+    return {name: value for name, value in values.items() if name not in unread}
 
 
 def run_name(run: Run, precision: str, fingerprint: str) -> str:

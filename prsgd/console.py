@@ -25,6 +25,8 @@ from prsgd.records import RunFolder
 if TYPE_CHECKING:
     from prsgd.cluster import Ledger
     from prsgd.config import Run
+    from prsgd.cost import Advice, Prediction
+    from prsgd.theory.lab import Finding
 
 T = TypeVar("T")
 console = Console(highlight=False, soft_wrap=True)
@@ -55,10 +57,10 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def track(items: Iterable[T], total: int) -> Iterator[T]:
-    """Draw a bar over the reading of a set."""
+def track(items: Iterable[T], total: int, what: str = "reading images") -> Iterator[T]:
+    """Draw a bar while items come."""
     with Progress(
-        TextColumn("reading images"),
+        TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -88,6 +90,33 @@ def show_skipped(folder: Path, status: str, why: str, last: dict[str, float]) ->
     console.print(f"{folder} is {status} ({result}): skipped", markup=False)
 
 
+def show_findings(findings: list[Finding]) -> None:
+    """The table of `prsgd verify`."""
+    table = Table("claim", "what is claimed", "what was measured", "verdict", box=box.SIMPLE_HEAD)
+    for f in findings:
+        verdict = Text("holds", "green") if f.holds else Text("fails", "bold red")
+        table.add_row(Text(f.claim), Text(f.statement), Text(f.measured), verdict)
+    console.print(table)
+
+
+def show_advice(situation: str, predictions: list[Prediction], advice: Advice) -> None:
+    """The table and the sentence of `prsgd advise`."""
+    console.print(situation, markup=False)
+    columns = ("I", "ms per step", "images/s", "against I = 1", "communication")
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for p in predictions:
+        table.add_row(
+            str(p.interval),
+            f"{1000 * p.seconds:.4g}",
+            f"{p.images_per_second:,.0f}",
+            f"{p.images_per_second / predictions[0].images_per_second:.2f} ×",
+            f"{p.share:.1%}",
+            style="bold" if p.interval == advice.interval else "",
+        )
+    show(table)
+    console.print(advice.sentence, markup=False)
+
+
 def show_results(folders: list[RunFolder]) -> None:
     """The table that ends a sweep."""
     columns = ("run", "status", "training loss", "test accuracy", "rounds", "sent", "time")
@@ -115,7 +144,7 @@ class Reporter:
         self.run = run
         self.quiet = quiet
         self.live = console.is_terminal and not quiet
-        self.steps_per_epoch = 1
+        self.images_per_step = 0.0
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -148,18 +177,19 @@ class Reporter:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def begin(self, start: int, steps: int, steps_per_epoch: int) -> None:
-        self.steps_per_epoch = steps_per_epoch
+    def begin(self, start: int, steps: int, images_per_step: float) -> None:
+        """`images_per_step`: of all workers, on average."""
+        self.images_per_step = images_per_step
         self.progress.update(self.task, total=steps, completed=start)
         if start:
             self.note(f"resuming at step {start:,} of {steps:,}")
 
-    def step(self, t: int, rounds: int) -> None:
-        """Step t is done, after so many rounds."""
+    def step(self, t: int, epoch: float, rounds: int) -> None:
+        """Step t is done."""
         if not self.live:
             return
-        speed = (self.progress.tasks[0].speed or 0) * self.run.workers * self.run.batch_size
-        state = f"epoch {t / self.steps_per_epoch:.1f}/{self.run.epochs:g}  round {rounds:,}"
+        speed = (self.progress.tasks[0].speed or 0) * self.images_per_step
+        state = f"epoch {epoch:.1f}/{self.run.epochs:g}  round {rounds:,}"
         if not math.isnan(self.loss):
             state += f"  loss {self.loss:.3f}"
         self.progress.update(

@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from prsgd.config import Run
 from prsgd.plan import Plan
+from prsgd.tally import Tally
 
 GRADIENTS = 5
 
 
-@dataclass
-class Tally:
-    """Workers that only count what they are told to send: satisfies `algorithms.base.Workers`."""
+def parameters(run: Run) -> int:
+    """D; nothing is computed, so that processes may still be forked."""
+    import torch
 
-    parameters: int
-    momentum: bool
-    rounds: int = 0
-    payload_bytes: int = 0
-
-    def descend(self, lr: float) -> None:
-        pass
-
-    def average(self, moments: str) -> None:
-        self._send(2 if self.momentum and moments == "average" else 1)
-
-    def average_gradients(self) -> None:
-        self._send(1)
-
-    def _send(self, vectors: int) -> None:
-        self.rounds += 1
-        self.payload_bytes += 4 * vectors * self.parameters
+    with torch.device("meta"):
+        model = run.model.build(run.data.size, run.data.class_count())
+    return sum(p.numel() for p in model.parameters())
 
 
 def tally(run: Run, steps: int) -> Tally:
     """The communication of the whole run: the algorithm itself, on workers that only count."""
-    model = run.model.build(run.data.size, run.data.class_count())
-    counted = Tally(sum(p.numel() for p in model.parameters()), run.momentum > 0)
+    counted = Tally(parameters(run), run.momentum > 0)
     for t in range(1, steps + 1):
         run.algorithm.step(t, run.lr, counted)
     run.algorithm.finish(steps, counted)
@@ -64,5 +49,5 @@ def seconds(run: Run, plan: Plan, steps: int) -> float:
         torch.autograd.backward(loss)
         loss.item()
         laps.append(time.perf_counter() - start)
-    rows = -(-run.workers // plan.processes)
-    return steps * rows * sorted(laps)[GRADIENTS // 2]
+    busiest = -(-run.workers // plan.processes) / run.workers  # share of all draws
+    return run.algorithm.drawn(steps, run.workers) * busiest * sorted(laps)[GRADIENTS // 2]

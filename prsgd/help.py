@@ -16,6 +16,8 @@ N workers take I local SGD steps each, average their models, and restart from th
   prsgd train -m KEY=A,B,C ...         a sweep over the values
   prsgd run RUN_DIR                    go on with a run that was stopped
   prsgd figures [RESULTS] [--out DIR]  draw the runs found under RESULTS (default: runs)
+  prsgd verify [CLAIM ...]             check the paper's claims on problems with known constants
+  prsgd advise [KEY=VALUE ...]         which interval? from the network's and the step's costs
   prsgd data NAME [KEY=VALUE ...]      fetch and decode a set ahead of a job
 
 Start here, without any download:

@@ -53,6 +53,15 @@ def auto_or_whole(low: int) -> Any:
     )
 
 
+def auto_or_positive() -> Any:
+    """`auto`, or a finite number above zero."""
+
+    def test(v: Any) -> bool:
+        return v == "auto" or (type(v) in (int, float) and math.isfinite(v) and v > 0)
+
+    return key("auto", "auto or a number above 0", test)
+
+
 def text(default: str, allowed: str) -> Any:
     """Any string that is not empty."""
     return key(default, allowed, lambda v: bool(v.strip()))

@@ -11,7 +11,9 @@ import os
 import signal
 import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prsgd.config import Run
 from prsgd.console import refuse
@@ -20,6 +22,10 @@ from prsgd.plan import Job, Machine, Plan, decide
 from prsgd.records import RunFolder
 from prsgd.stop import Stop
 
+if TYPE_CHECKING:
+    from prsgd.calibrate import Measured
+
+T = TypeVar("T")
 CODES = {"done": 0, "diverged": 3, "failed": 1}
 
 
@@ -40,31 +46,14 @@ def plan_of(run: Run, machine: Machine, alone: bool) -> Plan:
 
 def launch(job: Job) -> int:
     """Run the job to its end and return the exit code; its status is in the run folder."""
-    start = job.plan.start
-    if start in ("here", "join"):
+    if job.plan.start in ("here", "join"):
         return work(job)
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    _hush_elastic()
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")  # a checkpoint may take a while
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=job.plan.processes,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        rdzv_configs={"is_host": True},
-        local_addr="localhost",
-        max_restarts=0,
-        start_method=start,
-    )
     folder = RunFolder(job.folder)
     try:
-        codes: dict[int, int] = elastic_launch(config, rank_main)(job)
-        return max(codes.values())
+        return max(start_ranks(job.plan, rank_main, job).values())
     except SignalException as stop:
         return 128 + stop.sigval
     except ChildFailedError as error:
@@ -77,6 +66,43 @@ def launch(job: Job) -> int:
             folder.set_status("failed", why)
         refuse(f"{job.folder.name} failed: {why}")
         return CODES["failed"]
+
+
+def start_ranks(plan: Plan, function: Callable[..., T], *arguments: Any) -> dict[int, T]:
+    """Call `function` in every rank of an agent of our own; what each of them returns."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    _hush_elastic()
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")  # a checkpoint may take a while
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=plan.processes,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        rdzv_configs={"is_host": True},
+        local_addr="localhost",
+        max_restarts=0,
+        start_method=plan.start,
+    )
+    found: dict[int, T] = elastic_launch(config, function)(*arguments)
+    return found
+
+
+def calibrate(run: Run, plan: Plan) -> Measured:
+    """Measure a step and an all-reduce with the processes that `run` would have."""
+    if plan.start in ("here", "join"):
+        return measure_here(run, plan)
+    return start_ranks(plan, measure_here, run, plan)[0]
+
+
+def measure_here(run: Run, plan: Plan) -> Measured:
+    """What one process does for it."""
+    _prepare_torch(plan)
+    from prsgd.calibrate import measure
+
+    return measure(run, plan)
 
 
 def rank_main(job: Job) -> int:
@@ -95,13 +121,9 @@ def rank_main(job: Job) -> int:
 
 def work(job: Job) -> int:
     """What one process does for the job; returns its exit code."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler has nothing to say to a user
-    import torch
-
+    _prepare_torch(job.plan)
     from prsgd.train import train
 
-    keep_freed_memory()
-    torch.set_num_threads(job.plan.threads)
     with Stop() as stop:
         try:
             outcome = train(job, stop)
@@ -110,6 +132,14 @@ def work(job: Job) -> int:
                 refuse(f"{job.folder.name} failed: {RunFolder(job.folder).status()[1]}")
             return CODES["failed"]
     return 128 + outcome.signal if outcome.signal else CODES[outcome.status]
+
+
+def _prepare_torch(plan: Plan) -> None:
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler has nothing to say to a user
+    import torch
+
+    keep_freed_memory()
+    torch.set_num_threads(plan.threads)
 
 
 def _hush_elastic() -> None:

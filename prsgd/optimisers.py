@@ -2,6 +2,8 @@
 
 from torch import Tensor, zeros_like
 
+ALL = slice(None)
+
 
 class SGD:
     """torch.optim.SGD's rule on (K, D) rows; with momentum, its moments `m` are rows as well.
@@ -15,12 +17,13 @@ class SGD:
         self.weight_decay = weight_decay
         self.m = zeros_like(x) if momentum else None
 
-    def descend(self, x: Tensor, g: Tensor, lr: float) -> None:
-        """One step on all rows; `g` is used up."""
+    def descend(self, x: Tensor, g: Tensor, lr: float, rows: slice = ALL) -> None:
+        """One step on these rows; `g` is used up."""
+        x, g = x[rows], g[rows]
         if self.weight_decay:
             g.add_(x, alpha=self.weight_decay)
         if self.m is None:
             x.add_(g, alpha=-lr)
             return
-        self.m.mul_(self.momentum).add_(g)
-        x.add_(g.add_(self.m, alpha=self.momentum) if self.nesterov else self.m, alpha=-lr)
+        m = self.m[rows].mul_(self.momentum).add_(g)
+        x.add_(g.add_(m, alpha=self.momentum) if self.nesterov else m, alpha=-lr)

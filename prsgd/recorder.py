@@ -32,6 +32,7 @@ class Clock:
     """Seconds of training so far, and what the last row knew."""
 
     train_seconds: float = 0.0
+    virtual_time: float = 0.0  # until the last settled round
     row_step: int = 0
     row_seconds: float = 0.0
 
@@ -68,14 +69,27 @@ class Recorder:
 
     def due(self, t: int) -> bool:
         """Whether a row belongs to step t."""
-        return t % self.steps_per_epoch == 0 or t == self.steps
+        return t == self.steps or int(self.epoch(t)) > int(self.epoch(t - 1))
+
+    def epoch(self, t: int) -> float:
+        """Passes over the data that all workers together have made."""
+        workers = self.run.workers
+        return self.run.algorithm.drawn(t, workers) / (workers * self.steps_per_epoch)
+
+    def virtual_time(self, local_steps: list[int]) -> float:
+        """Until the slowest worker has done its steps, in seconds of the virtual clock."""
+        speeds = self.run.speeds or [1.0] * self.run.workers
+        return max(steps / speed for steps, speed in zip(local_steps, speeds, strict=True))
 
     def row(self, t: int) -> None:
         """Evaluate the consensus after step t and write a row; a checkpoint where it is time."""
         self.stop_clock()
         run, clock, ledger = self.run, self.clock, self.cluster.ledger
         self._write_rounds()
-        losses = self.cluster.share(self.workers.loss_sums)
+        losses, norms = (
+            float(self.cluster.share(sums).sum())
+            for sums in (self.workers.loss_sums, self.workers.norm_sums)
+        )
         model, drift = self.workers.consensus()
 
         def predict(images: Tensor) -> Tensor:
@@ -89,27 +103,30 @@ class Recorder:
         test_loss, accuracy = evaluate(
             predict, images.test_images, images.test_labels, self.cluster
         )
-        steps = t - clock.row_step
+        draws = self.draws_since_row(t)
         seconds = clock.train_seconds - clock.row_seconds
         row = {
             "step": t,
-            "epoch": t / self.steps_per_epoch,
+            "epoch": self.epoch(t),
             "round": ledger.rounds,
-            "lr": run.schedule.lr(max(t, 1), self.steps, run.lr),
-            "train_loss": float(losses.sum()) / (run.workers * steps) if steps else float("nan"),
+            "lr": self.lr(max(t, 1)),
+            "train_loss": losses / draws if draws else float("nan"),
             "consensus_train_loss": consensus_loss,
             "test_loss": test_loss,
             "test_accuracy": accuracy,
             "drift": drift,
+            "g2": norms / draws if draws else float("nan"),
+            "virtual_time": clock.virtual_time + self.virtual_time(self.workers.taken),
             "payload_bytes": ledger.payload_bytes,
             "wire_bytes": wire_bytes(ledger.payload_bytes, run.workers),
             "comm_seconds": ledger.comm_seconds,
             "train_seconds": clock.train_seconds,
-            "images_per_second": run.workers * run.batch_size * steps / seconds if steps else 0.0,
+            "images_per_second": run.batch_size * draws / seconds if draws else 0.0,
         }
         self.workers.say_loss()
         [save] = self.cluster.agree(self.cluster.first and self._checkpoint_is_due(t))
         self.workers.loss_sums.zero_()
+        self.workers.norm_sums.zero_()
         clock.row_step, clock.row_seconds = t, clock.train_seconds
         if self.cluster.first:
             self.folder.append("metrics.csv", [row])
@@ -124,7 +141,17 @@ class Recorder:
     def progress(self, t: int, loss: float) -> None:
         """Show the mean mini-batch loss since the last row, of which `loss` is the sum."""
         if t > self.clock.row_step:
-            self.reporter.loss = loss / (self.run.workers * (t - self.clock.row_step))
+            self.reporter.loss = loss / self.draws_since_row(t)
+
+    def draws_since_row(self, t: int) -> int:
+        """Batches that all workers together have drawn since the last row."""
+        drawn, workers = self.run.algorithm.drawn, self.run.workers
+        return drawn(t, workers) - drawn(self.clock.row_step, workers)
+
+    def lr(self, t: int) -> float:
+        """γ of step t."""
+        planned = self.run.schedule.lr(t, self.steps, self.run.lr)
+        return self.run.algorithm.lr(t, planned)
 
     def _checkpoint_is_due(self, t: int) -> bool:
         if t == 0:
@@ -135,7 +162,11 @@ class Recorder:
         """Keep everything that step t + 1 needs."""
         self.stop_clock()
         self._write_rounds()
-        counters = {"clock": asdict(self.clock), "ledger": self._ledger()}
+        counters = {
+            "clock": asdict(self.clock),
+            "ledger": self._ledger(),
+            "local_steps": self.workers.taken,
+        }
         checkpoint.save(self.folder.checkpoints, t, self.workers.rows(), counters, self.cluster)
         self.last_checkpoint = time.monotonic()
         self.run_clock()
@@ -165,11 +196,18 @@ class Recorder:
             counters = checkpoint.counters(checkpoints, step)
             self.clock = Clock(**counters["clock"])
             self.cluster.ledger = Ledger(**counters["ledger"])
+            self.workers.taken = counters["local_steps"]
             self.workers.t = step
         return step
 
     def _write_rounds(self) -> None:
         rounds = self.cluster.settle()
+        for line in rounds:
+            self.clock.virtual_time += self.virtual_time(line["local_steps"])
+            line["virtual_time"] = self.clock.virtual_time
+            if len(set(line["local_steps"])) == 1:
+                line["local_steps"] = line["local_steps"][:1]
+            line["local_steps"] = " ".join(map(str, line["local_steps"]))
         if self.cluster.first:
             self.folder.append("rounds.csv", rounds)
 

@@ -32,13 +32,15 @@ METRICS = (
     "test_loss",
     "test_accuracy",
     "drift",
+    "g2",
+    "virtual_time",
     "payload_bytes",
     "wire_bytes",
     "comm_seconds",
     "train_seconds",
     "images_per_second",
 )
-ROUNDS = ("step", "drift", "payload_bytes", "seconds")
+ROUNDS = ("step", "local_steps", "virtual_time", "drift", "payload_bytes", "seconds")
 TABLES = {"metrics.csv": METRICS, "rounds.csv": ROUNDS}
 TIMINGS = ("comm_seconds", "train_seconds", "images_per_second", "seconds")
 ENDED = ("done", "diverged")
@@ -112,13 +114,17 @@ class RunFolder:
             self.path / "environment.json", json.dumps(environment, indent=2, default=str) + "\n"
         )
 
-    def fingerprint(self) -> str | None:
-        """Of the data that the run was started with; None before the first start."""
+    def environment(self) -> dict[str, Any]:
+        """What it was computed with; empty before the first start."""
         try:
             environment = json.loads((self.path / "environment.json").read_text())
-            return str(environment["data_fingerprint"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        except (OSError, ValueError):
+            return {}
+        return environment if isinstance(environment, dict) else {}
+
+    def fingerprint(self) -> str | None:
+        """Of the data that the run was started with; None before the first start."""
+        return self.environment().get("data_fingerprint")
 
     def begin_tables(self) -> None:
         """Both tables anew, with their heads only."""

@@ -76,7 +76,10 @@ def train_on(cluster: Cluster, job: Job, stop: Callable[[], int]) -> Outcome:
         if cluster.first:
             folder.write_environment(describe(run, job.plan))
             folder.set_status("running")
-        reporter.begin(start, recorder.steps, recorder.steps_per_epoch)
+        if run.data.partition not in ("shared", "iid") and (note := run.algorithm.caution()):
+            reporter.note(note)
+        images_per_step = run.algorithm.drawn(recorder.steps, run.workers) * run.batch_size
+        reporter.begin(start, recorder.steps, images_per_step / recorder.steps)
         profiling = run.profile and cluster.first
         with profiled(workers, folder.path) if profiling else nullcontext() as stepped:
             outcome = loop(run, start, workers, recorder, stop, stepped)
@@ -106,8 +109,8 @@ def loop(
     for t in range(start + 1, steps + 1):
         if signal := stop():
             cluster.said[1] = signal
-        workers.observe_gradients()
-        run.algorithm.step(t, run.schedule.lr(t, steps, run.lr), workers)
+        workers.observe_gradients(run.algorithm.active(t))
+        run.algorithm.step(t, recorder.lr(t), workers)
         if t == steps:
             run.algorithm.finish(t, workers)
         if stepped:
@@ -117,7 +120,7 @@ def loop(
             recorder.row(t)
         elif not averaged and t - heard_at >= patience:
             cluster.agree()
-        recorder.reporter.step(t, cluster.ledger.count)
+        recorder.reporter.step(t, recorder.epoch(t), cluster.ledger.count)
         if cluster.heard is None:
             continue
         heard_at = t

@@ -13,7 +13,7 @@ Convolution weights lie channels-last in their part of a row.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +102,10 @@ class RowWorkers:
         self.s = torch.cat([torch.zeros(features), torch.ones(features)]).to(device).repeat(rows, 1)
         self.optimiser = SGD(self.x, momentum, nesterov, weight_decay)
         self.loss_sums = torch.zeros(rows, dtype=torch.float64, device=device)  # since the last row
+        self.norm_sums = torch.zeros_like(self.loss_sums)  # of |G_i|^2, since the last row
+        self.draws = torch.zeros(rows, dtype=torch.int64)  # batches that each worker has drawn
+        self.active = cluster.hosted  # the hosted workers that computed in this step
+        self.taken = [0] * cluster.workers  # steps of all N workers since the last averaging
         self.t = 0
         self._scratch = torch.empty_like(self.x[0])
         self.models = []
@@ -110,16 +114,23 @@ class RowWorkers:
             settle_in(self.models[-1], x, s, g)
         self.spare = copy.deepcopy(model).to(device).eval()
 
-    def observe_gradients(self) -> None:
-        """G_i at x_i on worker i's next batch, for every hosted worker; t goes up by one."""
-        self.g.zero_()
-        for row, (worker, model) in enumerate(zip(self.cluster.hosted, self.models, strict=True)):
-            images, labels = self.draw(worker, self.t)
-            with self.autocast():
-                loss = F.cross_entropy(model(images), labels)
-            torch.autograd.backward(loss)
-            self.loss_sums[row] += loss.detach()
+    def observe_gradients(self, active: Sequence[int] | None = None) -> None:
+        """G_i at x_i on worker i's next batch, for the active workers (None: all); t goes up."""
         self.t += 1
+        computing = range(self.cluster.workers) if active is None else active
+        for worker in computing:
+            self.taken[worker] += 1
+        self.active = [worker for worker in self.cluster.hosted if worker in computing]
+        self.g.zero_()
+        for worker in self.active:
+            row = worker - self.cluster.hosted.start
+            images, labels = self.draw(worker, int(self.draws[row]))
+            with self.autocast():
+                loss = F.cross_entropy(self.models[row](images), labels)
+            torch.autograd.backward(loss)
+            self.draws[row] += 1
+            self.loss_sums[row] += loss.detach()
+            self.norm_sums[row] += torch.dot(self.g[row], self.g[row])
 
     def autocast(self) -> torch.autocast:
         """To be entered per forward: its weight cache does not see rows change in place."""
@@ -127,7 +138,12 @@ class RowWorkers:
 
     @torch.no_grad()
     def descend(self, lr: float) -> None:
-        self.optimiser.descend(self.x, self.g, lr)
+        if len(self.active) == len(self.models):
+            self.optimiser.descend(self.x, self.g, lr)
+            return
+        for worker in self.active:
+            row = worker - self.cluster.hosted.start
+            self.optimiser.descend(self.x, self.g, lr, slice(row, row + 1))
 
     @torch.no_grad()
     def average(self, moments: str) -> None:
@@ -147,7 +163,9 @@ class RowWorkers:
 
     def _mean(self, parts: list[Tensor]) -> list[Tensor]:
         self.say_loss()
-        return self.cluster.mean(self.t, parts)
+        means = self.cluster.mean(self.t, parts)
+        self.cluster.ledger.open[-1].local_steps, self.taken = self.taken, [0] * len(self.taken)
+        return means
 
     def say_loss(self) -> None:
         """Let the sum of losses since the last row travel with what is sent next."""
@@ -172,5 +190,6 @@ class RowWorkers:
 
     def rows(self) -> dict[str, Tensor]:
         """Everything that belongs to a worker and outlives a step, by name, each (K, ...)."""
-        kept = {"x": self.x, "s": self.s, "loss_sum": self.loss_sums}
+        kept = {"x": self.x, "s": self.s, "draws": self.draws}
+        kept |= {"loss_sum": self.loss_sums, "norm_sum": self.norm_sums}
         return kept if self.optimiser.m is None else {**kept, "m": self.optimiser.m}

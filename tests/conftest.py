@@ -23,6 +23,8 @@ TARGETS = {
     "prsgd": "prsgd.algorithms.restarted.PRSGD",
     "minibatch": "prsgd.algorithms.minibatch.MiniBatchSGD",
     "one_shot": "prsgd.algorithms.one_shot.OneShot",
+    "epochs": "prsgd.algorithms.epochs.PRSGDEpochs",
+    "unequal": "prsgd.algorithms.heterogeneous.HeterogeneousPRSGD",
     "mlp": "prsgd.models.MLP",
     "resnet": "prsgd.models.ResNet",
     "synthetic": "prsgd.data.sets.Synthetic",

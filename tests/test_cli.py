@@ -33,6 +33,8 @@ SMALL = [
         ),
         (["run", "--help"], ["RUN_DIR"]),
         (["figures", "--help"], ["RESULTS", "--out DIR"]),
+        (["verify", "--help"], ["CLAIM", "unequal_different", "--quick", "--out DIR"]),
+        (["advise", "--help"], ["KEY=VALUE", "--calibrate", "--from RUN_DIR", "--bandwidth-mbit"]),
         (["data", "--help"], ["NAME", "data.root=DIR"]),
     ],
 )
@@ -45,7 +47,15 @@ def test_help_teaches(prsgd: Command, arguments: list[str], words: list[str]) ->
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["train", "interval=0"], ["data", "x=1"]]
+    "arguments",
+    [
+        ["--help"],
+        ["verify", "--help"],
+        ["advise", "--help"],
+        ["train", "--help"],
+        ["train", "interval=0"],
+        ["data", "x=1"],
+    ],
 )
 def test_help_and_refusals_do_without_torch(arguments: list[str]) -> None:
     code = (
@@ -99,7 +109,8 @@ REFUSED = {
     "folder that you may write to",
     "train -m interval=8,0": "interval=0: must be a whole number of at least 1",
     "train interval=[": "cannot read the arguments: ",
-    "trian": "trian: there is no such command; allowed are train, run, figures, data",
+    "trian": "trian: there is no such command; allowed are train, run, figures, "
+    "verify, advise, data",
     "run nowhere": "nowhere is not a run folder: it has no config.yaml",
     "run future": "future/config.yaml has version 9; this prsgd reads version 1",
     "run damaged": "damaged/config.yaml is damaged: it is not valid YAML",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,15 @@ def composed(*overrides: str) -> dict[str, Any]:
 CHOICES = [(group, path.stem) for group in GROUPS for path in files(group)]
 
 
+NEEDED = {
+    "image_folder": ["data.root=somewhere"],
+    "prsgd_heterogeneous": ["local_steps=[4,3,2,1]"],
+}
+
+
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_builds(group: str, choice: str) -> None:
-    needed = ["data.root=somewhere"] if choice == "image_folder" else []
-    run = typed(composed(f"{group}={choice}", *needed))
+    run = typed(composed(f"{group}={choice}", *NEEDED.get(choice, [])))
     assert isinstance(run, Run)
     if group == "model":
         logits = run.model.build(32, 7)(torch.zeros(2, 3, 32, 32))
@@ -47,7 +52,8 @@ def test_the_yaml_defaults_are_the_schemas() -> None:
     """So that a run's name, which knows the schema's defaults, is the one that users see."""
     plain = composed()
     for f in fields(Keys):
-        assert plain[f.name] == f.default, f.name
+        default = f.default_factory() if f.default is MISSING else f.default
+        assert plain[f.name] == default, f.name
     for group, choice in CHOICES:
         values = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{choice}.yaml"))
         target = values.pop("_target_")
@@ -134,7 +140,11 @@ def test_auto_is_named_by_what_it_came_to() -> None:
             {"schedule": {"_target_": "prsgd.schedule.StepDrops", "at": [0.5, 2]}},
             "schedule.at=[0.5, 2.0]: must be fractions of the run, between 0 and 1",
         ),
-        ({"algorithm": None}, "algorithm=None: must be one of minibatch, one_shot, prsgd"),
+        (
+            {"algorithm": None},
+            "algorithm=None: must be one of minibatch, one_shot, prsgd, "
+            "prsgd_epochs, prsgd_heterogeneous",
+        ),
         (
             {"algorithm": {"_target_": "prsgd.algorithms.base.Algorithm"}},
             "algorithm._target_=prsgd.algorithms.base.Algorithm: "

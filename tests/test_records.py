@@ -99,7 +99,7 @@ def test_resuming_cuts_the_tables(tmp_path: Path) -> None:
     folder.begin_tables()
     row = dict.fromkeys(METRICS, 0)
     folder.append("metrics.csv", [{**row, "step": step} for step in (0, 3, 6)])
-    rounds = [{"step": s, "drift": 0.5, "payload_bytes": 4, "seconds": 0} for s in (2, 4, 6)]
+    rounds = [{**dict.fromkeys(ROUNDS, 0), "step": step} for step in (2, 4, 6)]
     folder.append("rounds.csv", rounds)
     before = (tmp_path / "metrics.csv").read_text()
     with pytest.raises(ValueError, match=r"metrics\.csv has no row for step 4"):

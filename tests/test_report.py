@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import part, small_run
+from matplotlib.axes import Axes
 
 from prsgd.config import run_name
 from prsgd.errors import Refused
@@ -39,13 +40,21 @@ def fixture_run(
     for epoch in range(EPOCHS + 1):
         loss = float(np.exp(-rate * epoch))
         values = [20 * epoch, epoch, 10 * epoch, 0.05, loss, loss, loss, 1 - loss / 2, 0.0]
+        values += [1.0, 20 * epoch]
         values += [4000 * epoch, 4000 * epoch, 0.1 * epoch, float(epoch), 160.0]
         folder.append("metrics.csv", [dict(zip(METRICS, values, strict=True))])
     drift = 0.0 if run.algorithm.name == "minibatch" else 0.1
     folder.append(
         "rounds.csv",
         (
-            {"step": 2 * r, "drift": drift / r, "payload_bytes": 400, "seconds": 0.01}
+            {
+                "step": 2 * r,
+                "local_steps": "2",
+                "virtual_time": 2.0 * r,
+                "drift": drift / r,
+                "payload_bytes": 400,
+                "seconds": 0.01,
+            }
             for r in range(1, 2 if run.algorithm.name == "one_shot" else 10 * EPOCHS + 1)
         ),
     )
@@ -126,7 +135,7 @@ def test_every_figure_and_table_is_written(results: Path, capsys: pytest.Capture
     for slug in ("toys-mlp-8", "other-toys-mlp-8", "toys-mlp-9"):
         names = {path.name for path in (results / "figures" / slug).iterdir()}
         assert names == FIGURES | {"summary.md", "summary.csv"}
-        assert f"figures/{slug}: 5 figures" in said
+        assert f"figures/{slug}: epochs, rounds, bytes, time, drift (png, svg)" in said
     svg = (results / "figures/toys-mlp-8/epochs.svg").read_text()
     for words in (
         "PR-SGD, I = 32",
@@ -139,6 +148,35 @@ def test_every_figure_and_table_is_written(results: Path, capsys: pytest.Capture
     assert "| PR-SGD, I = 8 | 3 | 0.0891 ± " in table
     frame = pd.read_csv(results / "figures/toys-mlp-8/summary.csv")
     assert list(frame["rounds"]) == [50] * 4
+
+
+def test_runs_with_speeds_have_a_virtual_clock(tmp_path: Path) -> None:
+    fixture_run(tmp_path, speeds=[1.0, 2.0])
+    unequal = part("unequal", speeds=[1.0, 2.0])
+    fixture_run(tmp_path, speeds=[1.0, 2.0], algorithm=unequal)
+    report(tmp_path, tmp_path / "figures")
+    folder = tmp_path / "figures/toys-mlp-8"
+    assert {path.name for path in folder.glob("*.png")} >= {"virtual_time.png", "drift.png"}
+    svg = (folder / "virtual_time.svg").read_text()
+    assert "virtual time (steps of a worker of speed 1)" in svg
+    assert "PR-SGD, unequal steps, I = 8" in svg
+
+
+def test_the_lemmas_bound_on_drift(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """4 γ² I² G² with γ = 0.05 and G² = 1, for plain SGD only."""
+    lines: list[np.ndarray] = []
+    plot = Axes.plot
+
+    def watching(self: Axes, *data: Any, **style: Any) -> Any:
+        if style.get("linestyle") == "--":
+            lines.append(np.unique(data[1]))
+        return plot(self, *data, **style)
+
+    monkeypatch.setattr(Axes, "plot", watching)
+    fixture_run(results, data="with momentum", momentum=0.9)
+    report(results, results / "figures")
+    found = sorted(float(value) for values in lines for value in values)
+    assert found == pytest.approx(sorted([0.16 * 4, 2.56 * 4, 0.16 * 4, 0.16 * 4]))
 
 
 def test_figures_are_reproducible(results: Path) -> None:

@@ -30,6 +30,8 @@ RUNS = {
     "literal": {"algorithm": part("prsgd", interval=7, order="literal", momentum_at_sync="keep")},
     "minibatch": {"algorithm": part("minibatch"), "momentum": 0.9},
     "one_shot": {"algorithm": part("one_shot")},
+    "epochs": {"algorithm": part("epochs", workers=2, steps_scale=2.0)},
+    "unequal": {"algorithm": part("unequal", local_steps=[5, 2]), "speeds": [2.0, 1.0]},
     "resnet": {"model": part("resnet", depth=8), "epochs": 0.5},
     "by_label": {"data": part("synthetic", train=160, test=40, size=8, partition="by_label")},
 }

@@ -21,7 +21,7 @@ def report(results: Path, out: Path) -> int:
     for group in groups(runs):
         folder = out / group.slug
         folder.mkdir(parents=True, exist_ok=True)
-        draw(group, folder)
+        names = draw(group, folder)
         print(write_summary(group, folder))
-        print(f"{folder}: 5 figures (png, svg) and summary.md, summary.csv")
+        print(f"{folder}: {', '.join(names)} (png, svg) and summary.md, summary.csv")
     return 0

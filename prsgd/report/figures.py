@@ -34,15 +34,22 @@ MARKERS = "osD^vP*Xh<>"
 LARGEST_INTERVAL = 128  # end of the colour scale
 
 
-def draw(group: Group, folder: Path) -> None:
-    """epochs, rounds, bytes, time and drift of the group, into `folder`."""
+def draw(group: Group, folder: Path) -> list[str]:
+    """The figures of the group, into `folder`; returns their names."""
+    axes: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series[float]], bool]] = {
+        "epochs": ("epochs of all workers together", lambda m: m["epoch"], False),
+        "rounds": ("communication rounds", lambda m: m["round"], True),
+        "bytes": ("sent by one worker (MB)", lambda m: m["payload_bytes"] / 1e6, True),
+        "time": ("training time (s)", lambda m: m["train_seconds"], False),
+    }
+    if any(series.config.get("speeds") for series in group.series):
+        label = "virtual time (steps of a worker of speed 1)"
+        axes["virtual_time"] = (label, lambda m: m["virtual_time"], False)
     with mpl.rc_context(STYLE):
-        progress(group, folder / "epochs", "epochs of all workers together", lambda m: m["epoch"])
-        progress(group, folder / "rounds", "communication rounds", lambda m: m["round"], log=True)
-        megabytes = "sent by one worker (MB)"
-        progress(group, folder / "bytes", megabytes, lambda m: m["payload_bytes"] / 1e6, log=True)
-        progress(group, folder / "time", "training time (s)", lambda m: m["train_seconds"])
+        for name, (label, x, log) in axes.items():
+            progress(group, folder / name, label, x, log)
         drift(group, folder / "drift")
+    return [*axes, "drift"]
 
 
 def looks(group: Group) -> list[dict[str, Any]]:
@@ -96,15 +103,24 @@ def progress(
 
 
 def drift(group: Group, path: Path) -> None:
-    """Squared distance of the workers from their mean, just before each averaging."""
+    """Squared distance of the workers from their mean, just before each averaging.
+
+    Dashed: the paper's bound on it, 4 γ² I² G², with the measured G², where it applies.
+    """
     figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
     for series, style in zip(group.series, looks(group), strict=True):
         frames = [run.rounds.reset_index() for run in series.runs]
-        mean = pd.concat(frames).groupby("index").mean()
+        mean = pd.concat(frames).groupby("index")[["step", "drift"]].mean()
         if not (mean["drift"] > 0).any():
             continue
         marked = 0.1 if len(mean) > 20 else 1
         axes.plot(mean.index + 1, mean["drift"], label=series.label, **style, markevery=marked)
+        if series.interval and not series.config["momentum"]:
+            row = np.searchsorted(series.mean["step"], mean["step"])
+            lr, g2 = series.mean["lr"].to_numpy()[row], series.mean["g2"].to_numpy()[row]
+            bound = 4 * (lr * series.interval) ** 2 * g2
+            axes.plot(mean.index + 1, bound, color=style["color"], linestyle="--", linewidth=1)
+    axes.plot([], [], "k--", linewidth=1, label="bound 4γ²I²G²")
     drift_before = r"mean of $\Vert x_i - \bar{x}\,\Vert^2$ before averaging"
     axes.set(xlabel="communication round", ylabel=drift_before, yscale="log")
     _logarithmic(axes)

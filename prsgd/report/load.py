@@ -17,12 +17,18 @@ from prsgd.errors import Refused
 from prsgd.records import METRICS, ROUNDS, RunFolder
 
 # what may differ between the seeds of one curve
-INCIDENTAL = ("seed", "out", "device", "processes", "threads", "data.root", "data.label")
+INCIDENTAL = ("seed", "out", "device", "processes", "threads", "profile", "data.root", "data.label")
 NEEDED = (
     *("workers", "batch_size", "lr", "momentum", "seed"),
     *("algorithm._target_", "model._target_", "data._target_", "schedule._target_"),
 )
-NAMES = {"PRSGD": "PR-SGD", "MiniBatchSGD": "mini-batch SGD", "OneShot": "one-shot averaging"}
+NAMES = {
+    "PRSGD": "PR-SGD",
+    "PRSGDEpochs": "PR-SGD, falling γ",
+    "HeterogeneousPRSGD": "PR-SGD, unequal steps",
+    "MiniBatchSGD": "mini-batch SGD",
+    "OneShot": "one-shot averaging",
+}
 SYMBOLS = {"workers": "N", "batch_size": "b", "lr": "γ", "algorithm.interval": "I", "momentum": "β"}
 
 
@@ -45,7 +51,11 @@ class Loaded:
     def essence(self) -> dict[str, Any]:
         """What makes it a curve of its own."""
         read = {k: v for k, v in self.config.items() if k not in INCIDENTAL}
-        for name in ("interval", "momentum_at_sync"):  # the algorithm has its own copy, if it cares
+        for name in (
+            "interval",
+            "local_steps",
+            "momentum_at_sync",
+        ):  # the algorithm has its own copy, if it cares
             read.pop(name, None)
         if not self.config["momentum"]:
             read.pop("algorithm.momentum_at_sync", None)
@@ -156,7 +166,8 @@ def load_run(path: Path) -> Loaded:
     for table, columns in zip(tables, (METRICS, ROUNDS), strict=True):
         if list(table) != list(columns):
             raise Refused("its records are damaged: a table has other columns")
-        if not all(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes):
+        figures = table.drop(columns="local_steps", errors="ignore")
+        if not all(pd.api.types.is_numeric_dtype(kind) for kind in figures.dtypes):
             raise Refused("its records are damaged: a table holds more than numbers")
     if len(tables[0]) < 2:
         raise Refused("its records are damaged: metrics.csv has no row after the start")

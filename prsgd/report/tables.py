@@ -33,7 +33,7 @@ def common_target(group: Group) -> float:
 def summary(series: Series, target: float) -> dict[str, float | str]:
     """One row: final figures, and the cost of getting to the target loss."""
     last, spread = series.mean.iloc[-1], series.deviation.iloc[-1]
-    images = last["step"] * series.config["workers"] * series.config["batch_size"]
+    images = (series.mean["images_per_second"] * series.mean["train_seconds"].diff()).sum()
     return {
         "run": series.label,
         "seeds": len(series.runs),

@@ -1,0 +1,95 @@
+"""`prsgd advise`: gather what the advice needs, and print it."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from prsgd import console
+from prsgd.config import Run, typed
+from prsgd.cost import Costs, intervals, predict, recommend, ring_constants, ring_seconds
+from prsgd.errors import Refused
+from prsgd.estimate import parameters
+from prsgd.launch import calibrate, plan_of, torchrun_rank
+from prsgd.plan import this_machine
+from prsgd.records import RunFolder
+from prsgd.tally import Tally
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A run that is planned or done, and where its costs come from."""
+
+    run: Run
+    processes: int
+    costs: Costs
+    source: str
+
+
+def advise(runs: list[Run], options: argparse.Namespace) -> int:
+    """Print the predictions for each interval and one sentence of advice."""
+    if len(runs) > 1:
+        raise Refused("advice is for one run; leave out the sweep")
+    now = finished(options.folder) if options.folder else planned(runs[0], options)
+    if torchrun_rank():
+        return 0
+    run, costs = now.run, now.costs
+    steps = run.steps(run.data.train_samples())
+    advice = recommend(costs, run.workers, steps, options.share)
+    images = run.workers * run.batch_size
+    console.show_advice(
+        f"{run.model.title}, N = {run.workers} on {now.processes} processes, b = {run.batch_size}, "
+        f"T = {steps:,}: a step {1000 * costs.step:.4g} ms, an averaging "
+        f"{1000 * costs.round:.4g} ms ({now.source})",
+        [predict(costs, interval, images) for interval in intervals(advice, steps)],
+        advice,
+    )
+    return 0
+
+
+def finished(folder: Path) -> Situation:
+    """The costs that a finished run measured; waiting for stragglers belongs to its step."""
+    records = RunFolder(folder)
+    run = typed(records.config())
+    last, processes = records.last_metrics(), records.environment().get("processes")
+    if not last or not last["step"] or processes is None:
+        raise Refused(f"{folder}: has no finished row of metrics; give a run that has trained")
+    rounds = pd.read_csv(folder / "rounds.csv")["seconds"]
+    step = (last["train_seconds"] - last["comm_seconds"]) / last["step"]
+    return Situation(run, int(processes), Costs(step, float(rounds.median())), f"from {folder}")
+
+
+def planned(run: Run, options: argparse.Namespace) -> Situation:
+    """The costs from what was given and, for the rest, from what is measured here."""
+    plan = plan_of(run, this_machine(), alone=True)
+    sent = Tally(parameters(run), run.momentum > 0)
+    sent.average(run.momentum_at_sync)
+    step, latency, bandwidth = options.step_ms, options.latency_ms, options.bandwidth_mbit
+    given = {"--step-ms": step, "--latency-ms": latency, "--bandwidth-mbit": bandwidth}
+    missing = [name for name, value in given.items() if value is None]
+    if plan.processes == 1:
+        missing = [name for name in missing if name == "--step-ms"]
+    if missing and not options.calibrate:
+        raise Refused(f"{missing[0]} is not known: give it, or --calibrate, or --from RUN_DIR")
+    seconds, alpha, speed = (
+        None if value is None else value * unit
+        for value, unit in ((step, 1e-3), (latency, 1e-3), (bandwidth, 1e6 / 8))
+    )
+    if missing:
+        measured = calibrate(run, plan)
+        seconds = measured.step if seconds is None else seconds
+        if plan.processes > 1:
+            found = ring_constants(
+                sent.parameters * 4, plan.processes, measured.empty, measured.full
+            )
+            alpha = found[0] if alpha is None else alpha
+            speed = found[1] if speed is None else speed
+    averaging = 0.0
+    if plan.processes > 1:
+        averaging = ring_seconds(sent.payload_bytes, plan.processes, alpha or 0.0, speed or 1.0)
+    assert seconds is not None
+    source = "as given" if not missing else "measured here" if len(missing) == 3 else "partly given"
+    return Situation(run, plan.processes, Costs(seconds, averaging), source)

@@ -1,0 +1,98 @@
+"""What communication costs by the ring model, and which interval that asks for. Pure arithmetic."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of one local step of all the workers that a process hosts, and of an averaging."""
+
+    step: float
+    round: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What training with one interval would be like."""
+
+    interval: int
+    seconds: float  # per step of every worker, communication included
+    share: float  # of communication in it
+    images_per_second: float  # of all workers together
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The smallest interval that keeps communication under a share, and what the theory allows."""
+
+    interval: int
+    theory: float  # T^(1/4) / N^(3/4)
+    sentence: str
+
+
+def ring_seconds(payload: float, processes: int, latency: float, bandwidth: float) -> float:
+    """A ring all-reduce of `payload` bytes between P processes: 2(P-1)α + 2 (P-1)/P · M/B.
+
+    `latency` α in seconds, `bandwidth` B in bytes per second.
+    """
+    hops = 2 * (processes - 1)
+    return hops * latency + hops / processes * payload / bandwidth
+
+
+def ring_constants(
+    payload: float, processes: int, empty: float, full: float
+) -> tuple[float, float]:
+    """(α, B) of `ring_seconds` from the seconds of an all-reduce of nothing and of `payload`."""
+    hops = 2 * (processes - 1)
+    return empty / hops, hops / processes * payload / max(full - empty, 1e-9)
+
+
+def predict(costs: Costs, interval: int, images: int) -> Prediction:
+    """`images` are drawn by all workers together in a step: a step costs t_c + T_round / I."""
+    sending = costs.round / interval
+    seconds = costs.step + sending
+    return Prediction(interval, seconds, sending / seconds, images / seconds)
+
+
+def theory_interval(workers: int, steps: int) -> float:
+    """Corollary 1: the largest order of interval that keeps the speed-up linear."""
+    return float(steps**0.25 / workers**0.75)
+
+
+def needed_interval(costs: Costs, share: float) -> int:
+    """The smallest interval at which communication takes at most `share` of the time."""
+    return max(1, math.ceil(costs.round * (1 - share) / (share * costs.step) - 1e-9))
+
+
+def recommend(costs: Costs, workers: int, steps: int, share: float) -> Advice:
+    """What to do, in one sentence."""
+    needed, theory = needed_interval(costs, share), theory_interval(workers, steps)
+    at_most = max(1, math.floor(theory))
+    sending = predict(costs, needed, 1).share
+    if needed == 1:
+        sentence = (
+            f"Use interval=1 or algorithm=minibatch: communication takes {sending:.1%} of the time "
+            "even when every step averages, so a larger interval buys next to nothing."
+        )
+    elif needed <= at_most:
+        sentence = (
+            f"Use interval={needed}: communication falls to {sending:.1%} of the time, and "
+            f"Corollary 1 promises linear speed-up up to about I = {theory:.1f}."
+        )
+    else:
+        sentence = (
+            f"Try interval={needed}, which brings communication down to {sending:.1%} of the time, "
+            f"beside interval={at_most}: Corollary 1's guarantee ends at about I = {theory:.1f} "
+            f"for N = {workers} and T = {steps:,}, so see whether the loss still follows."
+        )
+    return Advice(needed, theory, sentence)
+
+
+def intervals(advice: Advice, steps: int) -> list[int]:
+    """1, 2, 4, ... past what is needed and what the theory allows, and the interval needed."""
+    last = max(16, 2 * advice.interval, 2 * advice.theory)
+    powers = {2**k for k in range(20) if 2**k <= last}
+    return sorted(i for i in powers | {advice.interval} if i <= steps)

@@ -1,0 +1,1 @@
+"""The paper's statements, checked on problems whose constants are known. In float64 NumPy."""

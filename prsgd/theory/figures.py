@@ -1,0 +1,134 @@
+"""What `prsgd verify --out DIR` keeps: the table as Markdown and CSV, and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from prsgd.report.figures import HEIGHT, MARKERS, STYLE, WIDTH
+from prsgd.theory.lab import Finding
+
+ERROR = r"mean of $\Vert\nabla f(\bar{x})\Vert^2$"
+VIRIDIS = mpl.colormaps["viridis"]
+
+
+def keep(findings: list[Finding], out: Path) -> None:
+    """claims.md, claims.csv, and for each experiment its numbers and its figure."""
+    out.mkdir(parents=True, exist_ok=True)
+    lines = ["| claim | statement | measured | verdict |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| `{f.claim}` | {f.statement.replace('|', chr(92) + '|')} | {f.measured} | "
+        f"{'holds' if f.holds else '**fails**'} |"
+        for f in findings
+    ]
+    (out / "claims.md").write_text("\n".join(lines) + "\n")
+    columns = ("claim", "statement", "measured", "holds")
+    frame = pd.DataFrame([{c: getattr(f, c) for c in columns} for f in findings])
+    frame.to_csv(out / "claims.csv", index=False)
+    for finding in findings:
+        if finding.data:
+            data = pd.DataFrame(finding.data)
+            data.to_csv(out / f"{finding.claim}.csv", index=False)
+            draw(finding.claim, data, out)
+
+
+def draw(claim: str, data: pd.DataFrame, out: Path) -> None:
+    """The figure of one experiment, as PNG and SVG."""
+    with mpl.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH / 1.6, HEIGHT))
+        FIGURES[claim](axes, data)
+        save(figure, out / claim)
+
+
+def save(figure: Figure, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path.with_suffix(".png"), dpi=200)
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    plt.close(figure)
+
+
+def bound(axes: Axes, data: pd.DataFrame) -> None:
+    """Every setting against its bound."""
+    low, high = data["measured"].min() / 2, data["bound"].max() * 2
+    axes.fill_between([low, high], [low, high], high, color="#eeeeee", linewidth=0)
+    axes.plot([low, high], [low, high], "k-", linewidth=1)
+    axes.text(low * 2, low * 6, "above the bound", rotation=0, color="#666666")
+    for place, (interval, rows) in enumerate(data.groupby("I")):
+        colour = VIRIDIS(0.9 * np.log2(float(str(interval))) / 6)
+        style = {"color": colour, "marker": MARKERS[place], "linestyle": "none"}
+        axes.plot(rows["bound"], rows["measured"], label=f"I = {interval}", **style, alpha=0.7)
+    axes.set(xscale="log", yscale="log", xlim=(data["bound"].min() / 2, high), ylim=(low, high))
+    axes.set(xlabel="Theorem 1's bound", ylabel=ERROR, title=f"{len(data)} settings")
+    axes.legend(loc="lower right")
+
+
+def speedup(axes: Axes, data: pd.DataFrame) -> None:
+    """The error over N, a standard deviation of the copies around it, and 1/√N."""
+    groups = data.groupby("N")["error"]
+    mean, spread = groups.mean(), groups.std()
+    ideal = mean.iloc[0] / np.sqrt(mean.index.to_numpy(float))
+    axes.errorbar(mean.index, mean, spread, fmt="o", capsize=3, label="I = T$^{1/4}$/N$^{3/4}$")
+    axes.plot(mean.index, ideal, "k--", linewidth=1, label="∝ 1/√N")
+    _workers(axes, mean.index)
+    axes.set(title="P1, identical $f_i$, γ = √N/(L√T)")
+
+
+def breakdown(axes: Axes, data: pd.DataFrame) -> None:
+    """The same with different f_i, for several intervals."""
+    for place, (interval, rows) in enumerate(data.groupby("I")):
+        own = interval == 0
+        colour = "black" if own else VIRIDIS(0.9 * np.log2(float(str(interval))) / 8)
+        label = "I = T$^{1/4}$/N$^{3/4}$" if own else f"I = {interval}"
+        axes.plot(rows["N"], rows["error"], color=colour, marker=MARKERS[place], label=label)
+    _workers(axes, pd.Index(sorted(data["N"].unique())))
+    axes.set(title="P2, different $f_i$, γ = √N/(L√T)")
+
+
+def falling(axes: Axes, data: pd.DataFrame) -> None:
+    """Algorithm 2's error over N T."""
+    for place, (workers, rows) in enumerate(data.groupby("N")):
+        colour = VIRIDIS(0.9 * place / 3)
+        style = {"color": colour, "marker": MARKERS[place], "linestyle": "none"}
+        axes.plot(rows["N"] * rows["T"], rows["error"], label=f"N = {workers}", **style)
+    size = np.sort((data["N"] * data["T"]).to_numpy(float))
+    middle = np.exp(np.log(data["error"] * np.sqrt(data["N"] * data["T"])).mean())
+    axes.plot(size, middle / np.sqrt(size), "k--", linewidth=1, label="∝ 1/√(NT)")
+    axes.set(xscale="log", yscale="log", xlabel="N T (gradients of all workers)")
+    axes.set(ylabel=f"γ-weighted {ERROR}", title="Algorithm 2 on P1")
+    axes.legend()
+
+
+def unequal_different(axes: Axes, data: pd.DataFrame) -> None:
+    """Where Algorithm 3 goes."""
+    axes.plot(data["round"], data["x"], "o-", label=r"$\bar{x}$, $I_i$ = 8, 8, 4, 2")
+    axes.axhline(data["weighted"].iloc[0], color="k", linestyle="--", linewidth=1)
+    axes.axhline(data["plain"].iloc[0], color="k", linestyle=":", linewidth=1)
+    right = data["round"].max()
+    for column, text in (("weighted", "optimum of Σ $I_i f_i$"), ("plain", "optimum of Σ $f_i$")):
+        axes.text(right, data[column].iloc[0], text, ha="right", va="bottom")
+    axes.set(xlabel="communication round", ylabel="x", title="Algorithm 3 on P2, different $f_i$")
+    axes.legend()
+
+
+def _workers(axes: Axes, counts: pd.Index[int]) -> None:
+    axes.set(xscale="log", yscale="log", xlabel="N (workers)", ylabel=ERROR)
+    axes.set_xticks(list(counts), [str(n) for n in counts])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:.3g}"))
+    axes.legend()
+
+
+FIGURES: dict[str, Callable[[Axes, pd.DataFrame], None]] = {
+    "bound": bound,
+    "speedup": speedup,
+    "breakdown": breakdown,
+    "falling": falling,
+    "unequal_different": unequal_different,
+}

@@ -1,0 +1,77 @@
+"""What the checks share: their size, their runs, and what a check reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from prsgd.algorithms.base import Algorithm
+from prsgd.theory.problems import Problem
+from prsgd.theory.workers import ProblemWorkers, Rate, Trace, run
+
+CONFIDENCE = 1.96  # half-width of a 95 % interval, in standard errors
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the table of `prsgd verify`."""
+
+    claim: str
+    statement: str
+    measured: str
+    holds: bool
+    data: list[dict[str, Any]] = field(default_factory=list)  # what its figure shows
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Runs of a size: `quick` has shorter runs and fewer seeds, and the same demands."""
+
+    quick: bool = False
+    workers: type[ProblemWorkers] = ProblemWorkers
+
+    @property
+    def copies(self) -> int:
+        """Independent seeds of a run."""
+        return 12 if self.quick else 32
+
+    def steps(self, full: int, quick: int) -> int:
+        return quick if self.quick else full
+
+    def run(
+        self,
+        problem: Problem,
+        algorithm: Algorithm,
+        start: Array,
+        *,
+        workers: int,
+        steps: int,
+        lr: Rate,
+        seed: int = 0,
+        weigh: bool = False,
+    ) -> Trace:
+        """`algorithm` from x̄⁰ = `start` (S, d)."""
+        with np.errstate(over="ignore", invalid="ignore"):  # what diverges ends as NaN
+            return run(self.workers(problem, start, workers, seed), algorithm, steps, lr, weigh)
+
+
+def corollary(workers: int, steps: int, smoothness: float) -> tuple[float, int]:
+    """(γ, I) of Corollary 1: √N/(L√T), and T^{1/4}/N^{3/4} rounded down, but at least 1."""
+    almost = 1e-9  # 4096^{1/4} is 8, however it is rounded
+    interval = int(steps**0.25 / workers**0.75 + almost)
+    return (workers / steps) ** 0.5 / smoothness, max(1, interval)
+
+
+def slope(x: Array, y: Array) -> tuple[float, float]:
+    """Of log y (n, S) on log x (n,): its mean over the S copies and half its 95 % interval."""
+    if not np.isfinite(y).all():
+        return np.nan, np.nan
+    found = np.polyfit(np.log(x), np.log(y), 1)[0]
+    return float(found.mean()), CONFIDENCE * float(found.std(ddof=1)) / len(found) ** 0.5
+
+
+def with_error(value: float, error: float) -> str:
+    return f"{value:+.3f} ± {error:.3f}"

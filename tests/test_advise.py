@@ -1,0 +1,121 @@
+"""The ring model, the advice made of it, and the command."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import Command, Trainer, part, small_run
+
+from prsgd.cost import (
+    Costs,
+    intervals,
+    needed_interval,
+    predict,
+    recommend,
+    ring_constants,
+    ring_seconds,
+    theory_interval,
+)
+
+
+def test_the_ring_by_hand() -> None:
+    """4 processes, 1 MB, 1 ms, 1 MB/s: 6 messages, and 6/4 of a second."""
+    assert ring_seconds(1e6, 4, 1e-3, 1e6) == pytest.approx(6e-3 + 1.5)
+    assert ring_seconds(1e6, 1, 1e-3, 1e6) == 0
+    empty, full = ring_seconds(0, 4, 1e-3, 1e6), ring_seconds(1e6, 4, 1e-3, 1e6)
+    assert ring_constants(1e6, 4, empty, full) == pytest.approx((1e-3, 1e6))
+
+
+def test_a_published_measurement() -> None:
+    """ResNet-50 on 32 V100: images/s at I = 1, 2, 4, 8, 16; 0.430 + 0.065/I seconds, batch 128."""
+    published = {2: 8716, 4: 8763, 8: 9185}
+    for interval, speed in published.items():
+        found = predict(Costs(0.430, 0.065), interval, 32 * 128).images_per_second
+        assert found == pytest.approx(speed, rel=0.045)
+
+
+def test_the_needed_interval_is_the_smallest() -> None:
+    costs = Costs(step=0.1, round=0.3)
+    needed = needed_interval(costs, 0.05)
+    assert predict(costs, needed, 1).share <= 0.05 < predict(costs, needed - 1, 1).share
+    assert needed_interval(Costs(1.0, 1e-3), 0.05) == 1
+    assert needed_interval(Costs(1.0, 19.0), 0.5) == 19  # exactly half
+
+
+def test_the_theory_by_hand() -> None:
+    assert theory_interval(16, 2**16) == pytest.approx(2)
+    assert theory_interval(1, 4096) == pytest.approx(8)
+
+
+@pytest.mark.parametrize(
+    ("costs", "workers", "steps", "sentence"),
+    [
+        (Costs(1.0, 0.01), 8, 10_000, "Use interval=1 or algorithm=minibatch: communication takes"),
+        (Costs(1.0, 0.1), 2, 10_000, "Use interval=2: communication falls to 4.8% of the time"),
+        (Costs(1.0, 10.0), 8, 10_000, "Try interval=190, which brings communication down to 5.0%"),
+    ],
+)
+def test_the_sentence(costs: Costs, workers: int, steps: int, sentence: str) -> None:
+    advice = recommend(costs, workers, steps, 0.05)
+    assert advice.sentence.startswith(sentence)
+    listed = intervals(advice, steps)
+    assert listed[0] == 1
+    assert advice.interval in listed
+    assert listed == sorted(listed)
+
+
+GIVEN = ["--step-ms", "100", "--latency-ms", "1", "--bandwidth-mbit", "100"]
+KEYS = ["data=synthetic", "workers=8", "processes=2", "precision=fp32"]
+
+
+def test_from_given_figures(prsgd: Command, tmp_path: Path) -> None:
+    """1,078,888 bytes at 12.5 MB/s: 86.3 ms, and two messages of 1 ms."""
+    done = prsgd("advise", *KEYS, *GIVEN)
+    assert done.returncode == 0, done.stderr
+    assert "a step 100 ms, an averaging 88.31 ms (as given)" in done.stdout
+    assert re.search(r"^ *1 +188\.3 +1,359 +1\.00 × +46\.9%", done.stdout, re.MULTILINE)
+    assert "Try interval=17, which brings communication down to 4.9% of the time" in done.stdout
+    assert not list(tmp_path.iterdir())
+    doubled = prsgd("advise", *KEYS, *GIVEN, "momentum=0.9")
+    assert "an averaging 174.6 ms" in doubled.stdout
+
+
+def test_from_a_finished_run(prsgd: Command, train_here: Trainer) -> None:
+    _, folder = train_here(small_run(algorithm=part("prsgd", interval=2)))
+    done = prsgd("advise", "--from", str(folder.path))
+    assert done.returncode == 0, done.stderr
+    assert f"from {folder.path}" in done.stdout
+    assert "Use interval=1 or algorithm=minibatch" in done.stdout
+
+
+@pytest.mark.dist
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_calibration(prsgd: Command, processes: int) -> None:
+    small = ["model=mlp", "data=synthetic", "data.size=8", "workers=4", "device=cpu"]
+    done = prsgd("advise", "--calibrate", *small, f"processes={processes}")
+    assert done.returncode == 0, done.stderr
+    step, averaging = map(float, re.findall(r"(?:step|averaging) ([\d.e-]+) ms", done.stdout))
+    assert 0 < step < 1000
+    assert (averaging > 0) == (processes > 1)
+    assert "(measured here)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([*KEYS, *GIVEN[:4]], "--bandwidth-mbit is not known: give it, or --calibrate, or --from"),
+        ([*KEYS, *GIVEN, "--share", "1"], "--share=1: must be below 1"),
+        (["--from", "x", "workers=4"], "--from: the run folder has the configuration; give no"),
+        (["--from", "x"], "x is not a run folder: it has no config.yaml"),
+        (["+experiment=short", *GIVEN], "advice is for one run; leave out the sweep"),
+        (["wrokers=4", *GIVEN], "wrokers: there is no such key; did you mean workers?"),
+    ],
+)
+def test_bad_input_gets_one_line(prsgd: Command, arguments: list[str], message: str) -> None:
+    done = prsgd("advise", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"prsgd: {message}")
+    assert done.stderr.count("\n") == 1
