@@ -104,7 +104,7 @@ class RowWorkers:
         self.loss_sums = torch.zeros(rows, dtype=torch.float64, device=device)  # since the last row
         self.norm_sums = torch.zeros_like(self.loss_sums)  # of |G_i|^2, since the last row
         self.draws = torch.zeros(rows, dtype=torch.int64)  # batches that each worker has drawn
-        self.active = cluster.hosted  # the hosted workers that computed in this step
+        self.active = list(cluster.hosted)  # the hosted workers that computed in this step
         self.taken = [0] * cluster.workers  # steps of all N workers since the last averaging
         self.t = 0
         self._scratch = torch.empty_like(self.x[0])

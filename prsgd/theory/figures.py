@@ -62,8 +62,13 @@ def bound(axes: Axes, data: pd.DataFrame) -> None:
     axes.text(low * 2, low * 6, "above the bound", rotation=0, color="#666666")
     for place, (interval, rows) in enumerate(data.groupby("I")):
         colour = VIRIDIS(0.9 * np.log2(float(str(interval))) / 6)
-        style = {"color": colour, "marker": MARKERS[place], "linestyle": "none"}
-        axes.plot(rows["bound"], rows["measured"], label=f"I = {interval}", **style, alpha=0.7)
+        axes.scatter(
+            *(rows["bound"], rows["measured"]),
+            color=colour,
+            marker=MARKERS[place],
+            s=12,
+            label=f"I = {interval}",
+        )
     axes.set(xscale="log", yscale="log", xlim=(data["bound"].min() / 2, high), ylim=(low, high))
     axes.set(xlabel="Theorem 1's bound", ylabel=ERROR, title=f"{len(data)} settings")
     axes.legend(loc="lower right")
@@ -95,11 +100,11 @@ def falling(axes: Axes, data: pd.DataFrame) -> None:
     """Algorithm 2's error over N T."""
     for place, (workers, rows) in enumerate(data.groupby("N")):
         colour = VIRIDIS(0.9 * place / 3)
-        style = {"color": colour, "marker": MARKERS[place], "linestyle": "none"}
-        axes.plot(rows["N"] * rows["T"], rows["error"], label=f"N = {workers}", **style)
-    size = np.sort((data["N"] * data["T"]).to_numpy(float))
+        size, label = rows["N"] * rows["T"], f"N = {workers}"
+        axes.scatter(size, rows["error"], color=colour, marker=MARKERS[place], s=16, label=label)
+    total = np.sort((data["N"] * data["T"]).to_numpy(float))
     middle = np.exp(np.log(data["error"] * np.sqrt(data["N"] * data["T"])).mean())
-    axes.plot(size, middle / np.sqrt(size), "k--", linewidth=1, label="∝ 1/√(NT)")
+    axes.plot(total, middle / np.sqrt(total), "k--", linewidth=1, label="∝ 1/√(NT)")
     axes.set(xscale="log", yscale="log", xlabel="N T (gradients of all workers)")
     axes.set(ylabel=f"γ-weighted {ERROR}", title="Algorithm 2 on P1")
     axes.legend()

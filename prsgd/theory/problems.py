@@ -59,7 +59,8 @@ class Bumps(Noisy):
     @property
     def g2(self) -> float | Array:
         """G² = 27 d / 64 + σ²."""
-        return 27 * self.b.shape[-1] / 64 + np.square(self.sigma)
+        g2: float | Array = 27 * self.b.shape[-1] / 64 + np.square(self.sigma)
+        return g2
 
     def gradients(self, x: Array) -> Array:
         u = x - self.b

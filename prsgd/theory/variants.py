@@ -76,7 +76,7 @@ def unequal(lab: Lab) -> list[Finding]:
 
 def unequal_different(lab: Lab) -> list[Finding]:
     """Algorithm 3 on P2, without noise and with a small step."""
-    local_steps, lr, rounds = [8, 8, 4, 2], 1e-3, 2500
+    local_steps, lr, rounds = [8, 8, 4, 2], 2.5e-4, 8000
     problem = different_hessians(4, sigma=0.0, dimension=1)
     weighted = float(problem.optimum(np.array(local_steps)).item())
     plain = float(problem.optimum().item())

@@ -79,7 +79,7 @@ def run(
         total += weight * np.einsum("sd,sd->s", slope, slope)
         weights += weight
         workers.observe_gradients(active)
-        algorithm.step(t, rate, workers)  # type: ignore[arg-type]
+        algorithm.step(t, rate, workers)
         np.maximum(drift, workers.drift, out=drift)
     algorithm.finish(steps, workers)
     return Trace(total / weights, drift, workers.rounds, workers.x.mean(0))
