@@ -69,9 +69,8 @@ def planned(run: Run, options: argparse.Namespace) -> Situation:
     sent.average(run.momentum_at_sync)
     step, latency, bandwidth = options.step_ms, options.latency_ms, options.bandwidth_mbit
     given = {"--step-ms": step, "--latency-ms": latency, "--bandwidth-mbit": bandwidth}
-    missing = [name for name, value in given.items() if value is None]
-    if plan.processes == 1:
-        missing = [name for name in missing if name == "--step-ms"]
+    needed = list(given) if plan.processes > 1 else ["--step-ms"]
+    missing = [name for name in needed if given[name] is None]
     if missing and not options.calibrate:
         raise Refused(f"{missing[0]} is not known: give it, or --calibrate, or --from RUN_DIR")
     seconds, alpha, speed = (
@@ -91,5 +90,6 @@ def planned(run: Run, options: argparse.Namespace) -> Situation:
     if plan.processes > 1:
         averaging = ring_seconds(sent.payload_bytes, plan.processes, alpha or 0.0, speed or 1.0)
     assert seconds is not None
-    source = "as given" if not missing else "measured here" if len(missing) == 3 else "partly given"
+    source = "measured here" if missing == needed else "partly measured here"
+    source = source if missing else "as given"
     return Situation(run, plan.processes, Costs(seconds, averaging), source)

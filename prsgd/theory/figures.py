@@ -59,7 +59,7 @@ def bound(axes: Axes, data: pd.DataFrame) -> None:
     low, high = data["measured"].min() / 2, data["bound"].max() * 2
     axes.fill_between([low, high], [low, high], high, color="#eeeeee", linewidth=0)
     axes.plot([low, high], [low, high], "k-", linewidth=1)
-    axes.text(low * 2, low * 6, "above the bound", rotation=0, color="#666666")
+    axes.text(0.86, 0.93, "above the bound", transform=axes.transAxes, ha="right")
     for place, (interval, rows) in enumerate(data.groupby("I")):
         colour = VIRIDIS(0.9 * np.log2(float(str(interval))) / 6)
         axes.scatter(
@@ -71,7 +71,7 @@ def bound(axes: Axes, data: pd.DataFrame) -> None:
         )
     axes.set(xscale="log", yscale="log", xlim=(data["bound"].min() / 2, high), ylim=(low, high))
     axes.set(xlabel="Theorem 1's bound", ylabel=ERROR, title=f"{len(data)} settings")
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper left", ncols=2)
 
 
 def speedup(axes: Axes, data: pd.DataFrame) -> None:
@@ -91,8 +91,10 @@ def breakdown(axes: Axes, data: pd.DataFrame) -> None:
         own = interval == 0
         colour = "black" if own else VIRIDIS(0.9 * np.log2(float(str(interval))) / 8)
         label = "I = T$^{1/4}$/N$^{3/4}$" if own else f"I = {interval}"
-        axes.plot(rows["N"], rows["error"], color=colour, marker=MARKERS[place], label=label)
+        line = "--" if own else "-"
+        axes.plot(rows["N"], rows["error"], line, color=colour, marker=MARKERS[place], label=label)
     _workers(axes, pd.Index(sorted(data["N"].unique())))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set(title="P2, different $f_i$, γ = √N/(L√T)")
 
 
@@ -111,22 +113,22 @@ def falling(axes: Axes, data: pd.DataFrame) -> None:
 
 
 def unequal_different(axes: Axes, data: pd.DataFrame) -> None:
-    """Where Algorithm 3 goes."""
-    axes.plot(data["round"], data["x"], "o-", label=r"$\bar{x}$, $I_i$ = 8, 8, 4, 2")
-    axes.axhline(data["weighted"].iloc[0], color="k", linestyle="--", linewidth=1)
-    axes.axhline(data["plain"].iloc[0], color="k", linestyle=":", linewidth=1)
-    right = data["round"].max()
-    for column, text in (("weighted", "optimum of Σ $I_i f_i$"), ("plain", "optimum of Σ $f_i$")):
-        axes.text(right, data[column].iloc[0], text, ha="right", va="bottom")
-    axes.set(xlabel="communication round", ylabel="x", title="Algorithm 3 on P2, different $f_i$")
+    """Which optimum Algorithm 3 goes to."""
+    for column, text, style in (("plain", "Σ $f_i$", "s--"), ("weighted", "Σ $I_i f_i$", "o-")):
+        distance = (data["x"] - data[column]).abs()
+        axes.plot(data["round"], distance, style, label=f"to the optimum of {text}")
+    axes.set(xlabel="communication round", ylabel=r"distance of $\bar{x}$", yscale="log")
+    axes.set(title="Algorithm 3 on P2, different $f_i$, $I_i$ = 8, 8, 4, 2")
     axes.legend()
 
 
 def _workers(axes: Axes, counts: pd.Index[int]) -> None:
     axes.set(xscale="log", yscale="log", xlabel="N (workers)", ylabel=ERROR)
+    axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
     axes.set_xticks(list(counts), [str(n) for n in counts])
-    axes.minorticks_off()
-    axes.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:.3g}"))
+    axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 3, 5)))
+    axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+    axes.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
     axes.legend()
 
 
