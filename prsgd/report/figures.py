@@ -129,6 +129,10 @@ def drift(group: Group, path: Path) -> None:
 
 def _logarithmic(axes: Axes) -> None:
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    steps = (1, 2, 5) if high < 100 * low else (1,)
+    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=steps))
+    axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,g}"))
 
 
