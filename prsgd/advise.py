@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -33,13 +32,13 @@ def advise(runs: list[Run], options: argparse.Namespace) -> int:
     """Print the predictions for each interval and one sentence of advice."""
     if len(runs) > 1:
         raise Refused("advice is for one run; leave out the sweep")
-    now = finished(options.folder) if options.folder else planned(runs[0], options)
+    now = finished(options) if options.folder else planned(runs[0], options)
     if torchrun_rank():
         return 0
     run, costs = now.run, now.costs
     steps = run.steps(run.data.train_samples())
     advice = recommend(costs, run.workers, steps, options.share)
-    images = run.workers * run.batch_size
+    images = run.algorithm.drawn(steps, run.workers) * run.batch_size / steps
     console.show_advice(
         f"{run.model.title}, N = {run.workers} on {now.processes} processes, b = {run.batch_size}, "
         f"T = {steps:,}: a step {1000 * costs.step:.4g} ms, an averaging "
@@ -50,14 +49,20 @@ def advise(runs: list[Run], options: argparse.Namespace) -> int:
     return 0
 
 
-def finished(folder: Path) -> Situation:
-    """The costs that a finished run measured; waiting for stragglers belongs to its step."""
+def finished(options: argparse.Namespace) -> Situation:
+    """The costs that a run measured; waiting for stragglers belongs to its step."""
+    folder = options.folder
+    if any((options.step_ms, options.latency_ms, options.bandwidth_mbit)):
+        raise Refused("--from: the run folder has the costs; give none beside it")
     records = RunFolder(folder)
     run = typed(records.config())
     last, processes = records.last_metrics(), records.environment().get("processes")
-    if not last or not last["step"] or processes is None:
-        raise Refused(f"{folder}: has no finished row of metrics; give a run that has trained")
-    rounds = pd.read_csv(folder / "rounds.csv")["seconds"]
+    try:
+        rounds = pd.read_csv(folder / "rounds.csv")["seconds"]
+    except (OSError, ValueError, KeyError) as error:
+        raise Refused(f"{folder}: its rounds.csv cannot be read ({error})") from error
+    if not last or not last["step"] or processes is None or rounds.empty:
+        raise Refused(f"{folder}: it has not averaged yet; give a run that has trained for longer")
     step = (last["train_seconds"] - last["comm_seconds"]) / last["step"]
     return Situation(run, int(processes), Costs(step, float(rounds.median())), f"from {folder}")
 
@@ -69,6 +74,8 @@ def planned(run: Run, options: argparse.Namespace) -> Situation:
     sent.average(run.momentum_at_sync)
     step, latency, bandwidth = options.step_ms, options.latency_ms, options.bandwidth_mbit
     given = {"--step-ms": step, "--latency-ms": latency, "--bandwidth-mbit": bandwidth}
+    if plan.processes == 1 and (latency or bandwidth):
+        raise Refused("one process hosts all the workers and sends nothing; give processes=P")
     needed = list(given) if plan.processes > 1 else ["--step-ms"]
     missing = [name for name in needed if given[name] is None]
     if missing and not options.calibrate:
@@ -79,7 +86,9 @@ def planned(run: Run, options: argparse.Namespace) -> Situation:
     )
     if missing:
         measured = calibrate(run, plan)
-        seconds = measured.step if seconds is None else seconds
+        steps = run.steps(run.data.train_samples())
+        share = run.algorithm.drawn(steps, run.workers) / (run.workers * steps)
+        seconds = share * measured.step if seconds is None else seconds
         if plan.processes > 1:
             found = ring_constants(
                 sent.parameters * 4, plan.processes, measured.empty, measured.full

@@ -129,11 +129,11 @@ def advise(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
     if options.share >= 1:
         raise Refused(f"--share={options.share:g}: must be below 1")
-    from prsgd.advise import advise
-
     if options.folder and (options.overrides or options.calibrate):
         raise Refused("--from: the run folder has the configuration; give no keys beside it")
     runs = [] if options.folder else compose(options.overrides, dry_run=False)
+    from prsgd.advise import advise
+
     return advise(runs, options)
 
 

@@ -84,10 +84,13 @@ def show_plan(lines: list[dict[str, str]]) -> None:
     console.print(f"{len(lines)} run{'s' if len(lines) > 1 else ''} planned; nothing was started")
 
 
-def show_skipped(folder: Path, status: str, why: str, last: dict[str, float]) -> None:
+def show_skipped(
+    folder: Path, status: str, why: str, last: dict[str, float], profile: bool
+) -> None:
     """The line for a run that is not run again."""
+    note = ", and not profiled: choose another out" if profile else ""
     result = f"test accuracy {last['test_accuracy']:.2%}" if status == "done" and last else why
-    console.print(f"{folder} is {status} ({result}): skipped", markup=False)
+    console.print(f"{folder} is {status} ({result}): skipped{note}", markup=False)
 
 
 def show_findings(findings: list[Finding]) -> None:

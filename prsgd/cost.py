@@ -50,7 +50,7 @@ def ring_constants(
     return empty / hops, hops / processes * payload / max(full - empty, 1e-9)
 
 
-def predict(costs: Costs, interval: int, images: int) -> Prediction:
+def predict(costs: Costs, interval: int, images: float) -> Prediction:
     """`images` are drawn by all workers together in a step: a step costs t_c + T_round / I."""
     sending = costs.round / interval
     seconds = costs.step + sending
@@ -72,7 +72,13 @@ def recommend(costs: Costs, workers: int, steps: int, share: float) -> Advice:
     needed, theory = needed_interval(costs, share), theory_interval(workers, steps)
     at_most = max(1, math.floor(theory))
     sending = predict(costs, needed, 1).share
-    if needed == 1:
+    if needed > steps:
+        least = predict(costs, steps, 1).share
+        sentence = (
+            f"Even algorithm=one_shot, a single averaging after all T = {steps:,} steps, spends "
+            f"{least:.1%} of the time on communication: train for longer, or on fewer processes."
+        )
+    elif needed == 1:
         sentence = (
             f"Use interval=1 or algorithm=minibatch: communication takes {sending:.1%} of the time "
             "even when every step averages, so a larger interval buys next to nothing."

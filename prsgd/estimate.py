@@ -34,6 +34,8 @@ def seconds(run: Run, plan: Plan, steps: int) -> float:
     import torch
     from torch.nn import functional as F
 
+    from prsgd.cluster import placement
+
     torch.set_num_threads(plan.threads)
     device = torch.device(plan.device)
     bf16 = plan.precision == "bf16"
@@ -49,5 +51,11 @@ def seconds(run: Run, plan: Plan, steps: int) -> float:
         torch.autograd.backward(loss)
         loss.item()
         laps.append(time.perf_counter() - start)
-    busiest = -(-run.workers // plan.processes) / run.workers  # share of all draws
-    return run.algorithm.drawn(steps, run.workers) * busiest * sorted(laps)[GRADIENTS // 2]
+    draws = [0] * run.workers
+    for t in range(1, steps + 1):
+        active = run.algorithm.active(t)
+        for worker in range(run.workers) if active is None else active:
+            draws[worker] += 1
+    hosted = placement(run.workers, plan.processes)
+    busiest = max(sum(draws[worker] for worker in workers) for workers in hosted)
+    return busiest * sorted(laps)[GRADIENTS // 2]

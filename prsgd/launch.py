@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from prsgd.config import Run
 from prsgd.console import refuse
+from prsgd.errors import Refused
 from prsgd.memory import keep_freed_memory
 from prsgd.plan import Job, Machine, Plan, decide
 from prsgd.records import RunFolder
@@ -94,7 +95,23 @@ def calibrate(run: Run, plan: Plan) -> Measured:
     """Measure a step and an all-reduce with the processes that `run` would have."""
     if plan.start in ("here", "join"):
         return measure_here(run, plan)
-    return start_ranks(plan, measure_here, run, plan)[0]
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    try:
+        return start_ranks(plan, measuring_rank, run, plan)[0]
+    except SignalException as stop:
+        sys.exit(128 + stop.sigval)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        why = f"rank {rank} ended with exit code {failure.exitcode}"
+        raise Refused(f"--calibrate: {why}") from error
+
+
+def measuring_rank(run: Run, plan: Plan) -> Measured:
+    """One rank of our own agent, for `calibrate`."""
+    _follow_agent()
+    return measure_here(run, plan)
 
 
 def measure_here(run: Run, plan: Plan) -> Measured:
@@ -107,10 +124,7 @@ def measure_here(run: Run, plan: Plan) -> Measured:
 
 def rank_main(job: Job) -> int:
     """One rank of our own agent."""
-    os.setsid()  # the terminal's Ctrl-C goes to the agent alone, which tells every rank once
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+    _follow_agent()
     code = work(job)
     if code >= 128:
         os._exit(code)  # the agent is ending, and would wait for a rank that returns
@@ -132,6 +146,14 @@ def work(job: Job) -> int:
                 refuse(f"{job.folder.name} failed: {RunFolder(job.folder).status()[1]}")
             return CODES["failed"]
     return 128 + outcome.signal if outcome.signal else CODES[outcome.status]
+
+
+def _follow_agent() -> None:
+    """The terminal's Ctrl-C goes to the agent alone, which tells every rank and outlives them."""
+    os.setsid()
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 def _prepare_torch(plan: Plan) -> None:

@@ -33,7 +33,8 @@ def profiled(workers: RowWorkers, folder: Path) -> Iterator[Callable[[], None]]:
         key = f"self_{'device' if cuda else 'cpu'}_time_total"
         table = rows.table(sort_by=key, row_limit=OPERATORS, max_name_column_width=48)
         hosted = len(workers.cluster.hosted)
-        heading = f"{KEPT} steps of the {hosted} workers that the first process hosts"
+        steps = sum(row.count for row in rows if row.key.startswith("ProfilerStep"))
+        heading = f"{steps} steps of the {hosted} workers that the first process hosts"
         (folder / "profile.txt").write_text(f"{heading}\n{table}\n")
 
     with profile(

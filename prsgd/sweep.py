@@ -52,7 +52,10 @@ def execute(runs: list[tuple[Run, Path | None]], dry_run: bool) -> int:
             entry.folder.config()
         if status in ENDED:
             if speaks:
-                console.show_skipped(entry.folder.path, status, why, entry.folder.last_metrics())
+                console.show_skipped(
+                    *(entry.folder.path, status, why, entry.folder.last_metrics()),
+                    profile=entry.run.profile,
+                )
         else:
             pending.append(entry)
     codes = train_all(pending, len(entries))

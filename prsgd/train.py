@@ -114,7 +114,9 @@ def loop(
         if t == steps:
             run.algorithm.finish(t, workers)
         if stepped:
+            recorder.stop_clock()
             stepped()
+            recorder.run_clock()
         averaged = cluster.heard is not None
         if recorder.due(t):
             recorder.row(t)

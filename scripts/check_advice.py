@@ -20,7 +20,13 @@ RATE = "100mbit"
 INTERVALS = (1, 4, 16)
 STEPS = 32
 KEYS = ["workers=8", "batch_size=32", "schedule=constant", "lr=0.1", "data=synthetic"]
-KEYS += [f"data.train={8 * 32 * STEPS}", "data.test=100", "epochs=1", "processes=2"]
+KEYS += [
+    f"data.train={8 * 32 * STEPS}",
+    "data.test=100",
+    "epochs=1",
+    "precision=bf16",
+    "processes=2",
+]
 SLOW = ["sh", str(Path(__file__).parent / "slow_network.sh"), RATE, "2"]
 NETWORKS = {"loopback": [sys.executable, "-m", "prsgd"], RATE: SLOW}
 

@@ -76,7 +76,7 @@ def measure_prsgd(who: Contestant, rounds: int, data: list[str], samples: int) -
     steps = (1 + 3 * rounds) * INTERVAL
     epochs = steps / (samples // (BATCH * who.workers))
     result = train(who.workers, *data, precision, f"interval={INTERVAL}", f"epochs={epochs}")
-    return {**result, "first_step_seconds": start_up(who.workers)}
+    return {**result, "first_step_seconds": start_up(who.workers, precision)}
 
 
 def table(frame: pd.DataFrame) -> str:

@@ -105,11 +105,11 @@ def train(workers: int, *overrides: str) -> dict[str, float]:
     }
 
 
-def start_up(workers: int) -> float:
-    """Seconds from the command to the end of a run of one step on a few images."""
+def start_up(workers: int, *overrides: str) -> float:
+    """Seconds from the command to the end of a run of one step on a few synthetic images."""
     command = [sys.executable, "-m", "prsgd", "train", f"workers={workers}", "batch_size=32"]
     few = ["data=synthetic", f"data.train={32 * workers}", "data.test=1", "epochs=1"]
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        run([*command, *few], {}, folder)
+        run([*command, *few, *overrides], {}, folder)
         return time.perf_counter() - start

@@ -32,6 +32,7 @@ from prsgd.workers import RowWorkers
 
 IMAGES = 32_768  # per run
 DATA = ["data=synthetic", f"data.train={IMAGES}", "data.test=500", "epochs=1"]
+DATA += ["precision=bf16", "processes=2"]
 WORKERS, INTERVALS = (2, 8, 32, 128), (1, 2, 4, 8, 32, 128)
 HOSTED = 4  # rows in `parts`
 PARAMETERS = 269_722  # of ResNet-20

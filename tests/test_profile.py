@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from prsgd.config import run_name
-from tests.conftest import Trainer, small_run, table
+from tests.conftest import Command, Trainer, small_run, table
 
 
 def test_a_profile_says_where_the_time_went_and_changes_nothing(train_here: Trainer) -> None:
@@ -26,6 +26,14 @@ def test_a_profile_says_where_the_time_went_and_changes_nothing(train_here: Trai
     for part in ("observe_gradients", "draw", "descend"):
         assert f"prsgd: {part}" in text
     assert not (plain.path / "profile.txt").exists()
+
+
+def test_a_finished_run_is_not_profiled(prsgd: Command) -> None:
+    small = ["model=mlp", "data=synthetic", "data.train=256", "data.size=8", "epochs=1"]
+    assert prsgd("train", *small).returncode == 0
+    done = prsgd("train", *small, "profile=true")
+    assert done.returncode == 0
+    assert done.stdout.endswith(": skipped, and not profiled: choose another out\n")
 
 
 def test_a_profiled_run_has_the_name_of_the_plain_one() -> None:

@@ -162,6 +162,16 @@ def test_runs_with_speeds_have_a_virtual_clock(tmp_path: Path) -> None:
     assert "PR-SGD, unequal steps, I = 8" in svg
 
 
+def test_lists_are_told_apart_in_labels(tmp_path: Path) -> None:
+    for speeds in ([1.0, 2.0], [1.0, 4.0]):
+        fixture_run(tmp_path, speeds=speeds)
+    [group] = groups(load(tmp_path)[0])
+    assert [s.label for s in group.series] == [
+        "PR-SGD, I = 8, speeds = 1 2",
+        "PR-SGD, I = 8, speeds = 1 4",
+    ]
+
+
 def test_the_lemmas_bound_on_drift(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """4 γ² I² G² with γ = 0.05 and G² = 1, for plain SGD only."""
     lines: list[np.ndarray] = []
@@ -208,7 +218,7 @@ DAMAGES = {
     "config": "config.yaml is damaged",
     "cut": "its records are damaged",
     "no metrics": "its records are damaged: [Errno 2]",
-    "columns": "its records are damaged: a table has other columns",
+    "columns": "a table has other columns: another version of prsgd wrote it",
     "environment": "its records are damaged: 'data'",
 }
 

@@ -13,7 +13,7 @@ from test_algorithms import LR, N, gradient, make
 
 from prsgd.algorithms.epochs import PRSGDEpochs
 from prsgd.algorithms.heterogeneous import HeterogeneousPRSGD
-from prsgd.config import run_name
+from prsgd.config import Run, run_name
 from prsgd.errors import Refused
 
 
@@ -76,6 +76,20 @@ def test_algorithm_2_has_the_papers_schedule() -> None:
         assert algorithm.epoch(ends[s - 1]) == (s, ends[s - 1])
         assert algorithm.epoch(ends[s - 1] + 1)[0] == s + 1
         assert algorithm.lr(ends[s - 1], 9.0) == pytest.approx(min(0.5, 2 / s ** (2 / 3)))
+
+
+def test_with_local_steps_nothing_else_is_read() -> None:
+    """So the name, the label and the drift's bound know the largest I_i."""
+
+    def run(**keys: object) -> Run:
+        return small_run(algorithm=part("unequal", local_steps=[12, 3], **keys))
+
+    names = {
+        run_name(run(**keys), "fp32", "data")
+        for keys in ({}, {"interval": 3}, {"speeds": [1.0, 2.0]})
+    }
+    assert len(names) == 1
+    assert names.pop().startswith("prsgd_heterogeneous-I12-N2-")
 
 
 def test_speeds_become_steps() -> None:
@@ -175,6 +189,10 @@ def test_algorithm_3_says_where_it_goes_on_different_data(
             "speeds=[1.0]: must be empty or a number for each of the 2 workers",
         ),
         ({"speeds": [1.0, -2.0]}, "speeds=[1.0, -2.0]: must be numbers above 0"),
+        (
+            {"algorithm": part("epochs", workers=3)},
+            "algorithm=prsgd_epochs: algorithm.workers must be workers=2",
+        ),
         (
             {"algorithm": part("epochs", lr_scale=-1)},
             "algorithm.lr_scale=-1: must be auto or a number above 0",

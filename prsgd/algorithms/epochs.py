@@ -31,13 +31,16 @@ class PRSGDEpochs(Algorithm):
     lr_power: float = fraction(2 / 3, one=True)
     momentum_at_sync: str = choice("average", "average", "keep", "reset")
 
+    def mistake(self, workers: int) -> str:
+        return "" if self.workers == workers else f"algorithm.workers must be workers={workers}"
+
     def epoch(self, t: int) -> tuple[int, int]:
         """(s, its last step) of the epoch s = 1, 2, ... that step t belongs to."""
         a = 1 / self.workers if self.steps_scale == "auto" else self.steps_scale
         ends = _ends(a, self.steps_power)
         while ends[-1] < t:
             almost = 1e-9  # 512^(1/3) / 8 is 1, however it is rounded
-            ends.append(ends[-1] + ceil(a * len(ends) ** self.steps_power - almost))
+            ends.append(ends[-1] + max(1, ceil(a * len(ends) ** self.steps_power - almost)))
         s = bisect_left(ends, t)
         return s, ends[s]
 

@@ -27,6 +27,10 @@ class HeterogeneousPRSGD(Algorithm):
     speeds: list[float] = key([], "numbers above 0", lambda v: min(v, default=1) > 0)
     momentum_at_sync: str = choice("average", "average", "keep", "reset")
 
+    def __post_init__(self) -> None:
+        if self.local_steps:  # which leave nothing to be read in the other two
+            self.interval, self.speeds = max(self.local_steps), []
+
     @cached_property
     def steps_of(self) -> list[int]:
         """I_1 .. I_N."""
@@ -42,6 +46,8 @@ class HeterogeneousPRSGD(Algorithm):
         )
 
     def caution(self) -> str:
+        if len(set(self.steps_of)) == 1:
+            return ""
         return (
             "the workers' data differ and so do their steps: this converges towards the optimum of "
             f"the weighted mean of their losses with weights {self.steps_of}, not of the plain one"

@@ -108,6 +108,7 @@ def drift(group: Group, path: Path) -> None:
     Dashed: the paper's bound on it, 4 γ² I² G², with the measured G², where it applies.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
+    bounded = False
     for series, style in zip(group.series, looks(group), strict=True):
         frames = [run.rounds.reset_index() for run in series.runs]
         mean = pd.concat(frames).groupby("index")[["step", "drift"]].mean()
@@ -120,7 +121,9 @@ def drift(group: Group, path: Path) -> None:
             lr, g2 = series.mean["lr"].to_numpy()[row], series.mean["g2"].to_numpy()[row]
             bound = 4 * (lr * series.interval) ** 2 * g2
             axes.plot(mean.index + 1, bound, color=style["color"], linestyle="--", linewidth=1)
-    axes.plot([], [], "k--", linewidth=1, label="bound 4γ²I²G²")
+            bounded = True
+    if bounded:
+        axes.plot([], [], "k--", linewidth=1, label="bound 4γ²I²G²")
     drift_before = r"mean of $\Vert x_i - \bar{x}\,\Vert^2$ before averaging"
     axes.set(xlabel="communication round", ylabel=drift_before, yscale="log")
     _logarithmic(axes)

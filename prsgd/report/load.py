@@ -165,7 +165,7 @@ def load_run(path: Path) -> Loaded:
         raise Refused(f"its records are damaged: {error}") from error
     for table, columns in zip(tables, (METRICS, ROUNDS), strict=True):
         if list(table) != list(columns):
-            raise Refused("its records are damaged: a table has other columns")
+            raise Refused("a table has other columns: another version of prsgd wrote it")
         figures = table.drop(columns="local_steps", errors="ignore")
         if not all(pd.api.types.is_numeric_dtype(kind) for kind in figures.dtypes):
             raise Refused("its records are damaged: a table holds more than numbers")
@@ -225,4 +225,8 @@ def _label(group: Group) -> None:
 
 
 def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).rpartition(".")[2]
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return " ".join(map(_short, value))
+    return str(value).rpartition(".")[2]

@@ -26,9 +26,9 @@ class Problem(ABC):
     def gradient(self, centre: Array) -> Array:
         """∇f(x̄), (S, d)."""
 
+    @abstractmethod
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
         """Stochastic gradients G_i at x_i, (N, S, d)."""
-        raise NotImplementedError
 
 
 @dataclass

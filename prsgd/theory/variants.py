@@ -69,7 +69,7 @@ def unequal(lab: Lab) -> list[Finding]:
             "unequal",
             "Algorithm 3, identical f_i: Theorem 1 with T → rounds · mean(I_i), I → max(I_i)",
             f"at most {max(ratios):.3f} of the bound in {len(ratios)} settings",
-            max(ratios) <= 1,
+            bool(np.max(ratios) <= 1),
         )
     ]
 

@@ -38,6 +38,8 @@ def verify(names: Sequence[str], quick: bool, out: Path | None) -> int:
     for name in names:
         if name not in CLAIMS:
             raise Refused(f"{name}: there is no such claim; allowed are {', '.join(CLAIMS)}")
+    if names and out:
+        raise Refused("--out: keeps the table of all claims; name none")
     findings = check_all(names or list(CLAIMS), Lab(quick))
     console.show_findings(findings)
     if out:
