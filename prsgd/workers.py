@@ -130,7 +130,8 @@ class RowWorkers:
             torch.autograd.backward(loss)
             self.draws[row] += 1
             self.loss_sums[row] += loss.detach()
-            self.norm_sums[row] += torch.dot(self.g[row], self.g[row])
+            self._scratch.copy_(self.g[row])  # a dot's rounding depends on where a row begins
+            self.norm_sums[row] += torch.dot(self._scratch, self._scratch)
 
     def autocast(self) -> torch.autocast:
         """To be entered per forward: its weight cache does not see rows change in place."""
