@@ -5,9 +5,9 @@ import json
 from dataclasses import replace
 
 import pandas as pd
+from conftest import Command, Trainer, small_run, table
 
 from prsgd.config import run_name
-from conftest import Command, Trainer, small_run, table
 
 
 def test_a_profile_says_where_the_time_went_and_changes_nothing(train_here: Trainer) -> None:
