@@ -58,7 +58,7 @@ def train_help() -> str:
     for group in GROUPS:
         parts += ["", f"{group}=...", *choices_of(group)]
     parts += ["", "+experiment=...  (whole runs and sweeps, written down once)"]
-    parts += [f"  {path.stem:<15}{title(path)}" for path in files("experiment")]
+    parts += [f"  {path.stem:<21}{title(path)}" for path in files("experiment")]
     return "\n".join([*parts, "", EXAMPLES])
 
 
@@ -68,7 +68,7 @@ def choices_of(group: str) -> list[str]:
     common = set.intersection(*(set(own) for own in found.values()))
     lines = []
     for path, own in found.items():
-        lines.append(f"  {path.stem:<15}{title(path)}")
+        lines.append(f"  {path.stem:<21}{title(path)}")
         lines += [f"  {described(key, *own[key])}" for key in own if key not in common]
     for key in (key for key in next(iter(found.values())) if key in common):
         values = {own[key] for own in found.values()}
@@ -78,7 +78,7 @@ def choices_of(group: str) -> list[str]:
 
 
 def described(key: str, value: str, comment: str) -> str:
-    return f"  {key + '=' + value:<32}{comment}"
+    return f"  {key + '=' + value:<30}  {comment}"
 
 
 def title(path: Path) -> str:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from conftest import Command, Trainer, part, small_run
+from test_launch import children, wait_until
 
 from prsgd.cost import (
     Costs,
@@ -133,6 +138,24 @@ def test_calibration(prsgd: Command, processes: int) -> None:
     assert 0 < step < 1000
     assert (averaging > 0) == (processes > 1)
     assert "(measured here)" in done.stdout
+
+
+@pytest.mark.dist
+def test_control_c_while_calibrating(tmp_path: Path) -> None:
+    keys = ["model=resnet110", "data=synthetic", "workers=8", "processes=2", "device=cpu"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "prsgd", "advise", "--calibrate", *keys],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_until(lambda: len(children(child.pid)) >= 2)
+    time.sleep(1)
+    child.send_signal(signal.SIGINT)
+    output, _ = child.communicate(timeout=40)
+    assert child.returncode == 130, output
+    assert output == ""
 
 
 @pytest.mark.parametrize(

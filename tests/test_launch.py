@@ -289,6 +289,7 @@ def test_a_signal_stops_and_the_same_command_resumes(
     child.send_signal(number)
     output, _ = child.communicate(timeout=40)
     assert child.returncode == code, output
+    assert "torch" not in output  # what its agent has to say of signals
     [folder] = folders(tmp_path / "stopped")
     assert f"interrupted: {signal.Signals(number).name} at step" in output
     assert '"interrupted"' in (folder / "status.json").read_text()
