@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -30,6 +31,7 @@ from prsgd.memory import keep_freed_memory
 from prsgd.models import ResNet
 from prsgd.workers import RowWorkers
 
+UNFINISHED = Path("runs/scaling.csv")  # what is measured so far: an interrupted script goes on
 IMAGES = 32_768  # per run
 DATA = ["data=synthetic", f"data.train={IMAGES}", "data.test=500", "epochs=1"]
 DATA += ["precision=bf16", "processes=2"]
@@ -44,12 +46,17 @@ def settings() -> list[tuple[int, int]]:
 
 
 def scaling(repeats: int) -> None:
-    found = []
+    found = pd.read_csv(UNFINISHED).to_dict("records") if UNFINISHED.exists() else []
+    done = {(row["repeat"], row["workers"], row["interval"]) for row in found}
     for repeat in range(1, repeats + 1):
         for workers, interval in settings():
+            if (repeat, workers, interval) in done:
+                continue
             result = train(workers, *DATA, f"interval={interval}")
             found.append({"repeat": repeat, "workers": workers, "interval": interval, **result})
             print(found[-1], flush=True)
+            UNFINISHED.parent.mkdir(exist_ok=True)
+            pd.DataFrame(found).to_csv(UNFINISHED, index=False)
     frame = pd.DataFrame(found)
     heads = ["N", "I", "images/s", "of N = 2", "round (ms)", "waiting (ms)", "memory (MB)"]
     lines = [heads]
@@ -76,6 +83,7 @@ def scaling(repeats: int) -> None:
         f"Memory per further worker, from N = 8 to N = 128: {(many - few) / 120:.2f} MB.\n"
     )
     write("scaling", frame, text)
+    UNFINISHED.unlink()
 
 
 def median_ms(action: Callable[[], object], count: int) -> float:
