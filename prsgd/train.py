@@ -78,8 +78,7 @@ def train_on(cluster: Cluster, job: Job, stop: Callable[[], int]) -> Outcome:
             folder.set_status("running")
         if run.data.partition not in ("shared", "iid") and (note := run.algorithm.caution()):
             reporter.note(note)
-        images_per_step = run.algorithm.drawn(recorder.steps, run.workers) * run.batch_size
-        reporter.begin(start, recorder.steps, images_per_step / recorder.steps)
+        reporter.begin(start, recorder.steps, run.images_per_step(recorder.steps))
         profiling = run.profile and cluster.first
         with profiled(workers, folder.path) if profiling else nullcontext() as stepped:
             outcome = loop(run, start, workers, recorder, stop, stepped)
@@ -147,7 +146,8 @@ def record_failure(folder: RunFolder, error: Exception) -> None:
     lost = isinstance(error, RuntimeError) and any(w in str(error) for w in ("gloo", "NCCL"))
     why = (str(error) or type(error).__name__).splitlines()[0]
     if lost:  # without the place in gloo's source, and its advice
-        why = f"a process was lost ({re.sub(r'^[[].*?] ', '', why).partition('. ')[0]})"
+        why = re.sub(r"^\[.*?\] ", "", why).partition(". ")[0]
+        why = f"a process was lost ({why})"
     folder.set_status("failed", why)
     if not (lost or isinstance(error, Refused)):
         traceback.print_exc()

@@ -325,6 +325,7 @@ def test_a_dead_rank_is_a_failed_run(prsgd: Command, tmp_path: Path, cache: Path
     assert child.returncode == 1
     assert "failed: " in output
     assert "Traceback" not in output
+    assert "Warning" not in output
     [folder] = folders(tmp_path / "dead")
     assert '"failed"' in (folder / "status.json").read_text()
     assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
