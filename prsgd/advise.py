@@ -38,7 +38,7 @@ def advise(runs: list[Run], options: argparse.Namespace) -> int:
     run, costs = now.run, now.costs
     steps = run.steps(run.data.train_samples())
     advice = recommend(costs, run.workers, steps, options.share)
-    images = run.algorithm.drawn(steps, run.workers) * run.batch_size / steps
+    images = run.images_per_step(steps)
     console.show_advice(
         f"{run.model.title}, N = {run.workers} on {now.processes} processes, b = {run.batch_size}, "
         f"T = {steps:,}: a step {1000 * costs.step:.4g} ms, an averaging "
@@ -87,7 +87,7 @@ def planned(run: Run, options: argparse.Namespace) -> Situation:
     if missing:
         measured = calibrate(run, plan)
         steps = run.steps(run.data.train_samples())
-        share = run.algorithm.drawn(steps, run.workers) / (run.workers * steps)
+        share = run.images_per_step(steps) / (run.workers * run.batch_size)
         seconds = share * measured.step if seconds is None else seconds
         if plan.processes > 1:
             found = ring_constants(

@@ -28,11 +28,12 @@ from prsgd.keys import (
     choice,
     flag,
     fraction,
-    key,
     non_negative,
     positive,
+    positives,
     text,
     whole,
+    wholes,
 )
 from prsgd.models import Model
 from prsgd.schedule import Schedule
@@ -46,8 +47,8 @@ class Keys:
 
     workers: int = whole(4, 1)
     interval: int = whole(8, 1)
-    local_steps: list[int] = key([], "whole numbers of at least 1", lambda v: min(v, default=1) > 0)
-    speeds: list[float] = key([], "numbers above 0", lambda v: min(v, default=1) > 0)
+    local_steps: list[int] = wholes()
+    speeds: list[float] = positives()
     epochs: float = positive(20.0)
     batch_size: int = whole(32, 1)
     lr: float = positive(0.4)
@@ -104,6 +105,10 @@ class Run(Keys):
         draws = max(1, round(self.epochs * self.steps_per_epoch(samples))) * self.workers
         steps = range(1, draws + 1)
         return steps[bisect_left(steps, draws, key=lambda t: self.algorithm.drawn(t, self.workers))]
+
+    def images_per_step(self, steps: int) -> float:
+        """Of all workers together, on average over T = `steps` steps."""
+        return self.algorithm.drawn(steps, self.workers) * self.batch_size / steps
 
     def as_dict(self) -> dict[str, Any]:
         """A plain mapping that `typed` takes back."""

@@ -23,9 +23,7 @@ def parameters(run: Run) -> int:
 def tally(run: Run, steps: int) -> Tally:
     """The communication of the whole run: the algorithm itself, on workers that only count."""
     counted = Tally(parameters(run), run.momentum > 0)
-    for t in range(1, steps + 1):
-        run.algorithm.step(t, run.lr, counted)
-    run.algorithm.finish(steps, counted)
+    counted.run(run.algorithm, steps, run.lr)
     return counted
 
 

@@ -39,6 +39,16 @@ def non_negative(default: float) -> Any:
     return key(default, "a number of at least 0", lambda v: math.isfinite(v) and v >= 0)
 
 
+def wholes() -> Any:
+    """A list of integers of at least 1, empty unless given."""
+    return key([], "whole numbers of at least 1", lambda v: min(v, default=1) > 0)
+
+
+def positives() -> Any:
+    """A list of numbers above zero, empty unless given."""
+    return key([], "numbers above 0", lambda v: min(v, default=1) > 0)
+
+
 def choice(default: str, *choices: str) -> Any:
     """One of a few words."""
     return key(default, "one of " + ", ".join(choices), lambda v: v in choices)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prsgd.algorithms.base import Algorithm
+
 
 @dataclass
 class Tally:
@@ -13,6 +15,12 @@ class Tally:
     momentum: bool
     rounds: int = 0
     payload_bytes: int = 0
+
+    def run(self, algorithm: Algorithm, steps: int, lr: float) -> None:
+        """All that the algorithm sends in T = `steps` steps."""
+        for t in range(1, steps + 1):
+            algorithm.step(t, lr, self)
+        algorithm.finish(steps, self)
 
     def descend(self, lr: float) -> None:
         pass

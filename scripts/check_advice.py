@@ -31,31 +31,33 @@ SLOW = ["sh", str(Path(__file__).parent / "slow_network.sh"), RATE, "2"]
 NETWORKS = {"loopback": [sys.executable, "-m", "prsgd"], RATE: SLOW}
 
 
-def predictions(command: list[str], folder: str) -> dict[int, float]:
+def predictions(network: str, folder: str) -> dict[int, float]:
     """images/s by interval, out of the table that `advise` prints."""
-    keys = [key for key in KEYS if command is not SLOW or not key.startswith("processes")]
-    text, _ = run([*command, "advise", "--calibrate", *keys], {"PYTHON": sys.executable}, folder)
+    text, _ = run(
+        [*NETWORKS[network], "advise", "--calibrate", *KEYS],
+        {"PYTHON": sys.executable},
+        folder,
+    )
     print(text)
     rows = re.findall(r"^ *(\d+) +[\d.,]+ +([\d,]+) ", text, re.MULTILINE)
     return {int(interval): float(speed.replace(",", "")) for interval, speed in rows}
 
 
-def measured(command: list[str], interval: int, folder: str) -> float:
-    keys = [key for key in KEYS if command is not SLOW or not key.startswith("processes")]
-    out = Path(folder) / f"{len(command)}-{interval}"
-    arguments = ["train", *keys, f"interval={interval}", f"out={out}"]
-    run([*command, *arguments], {"PYTHON": sys.executable}, folder)
+def measured(network: str, interval: int, folder: str) -> float:
+    out = Path(folder) / str(interval)
+    arguments = ["train", *KEYS, f"interval={interval}", f"out={out}"]
+    run([*NETWORKS[network], *arguments], {"PYTHON": sys.executable}, folder)
     [path] = out.iterdir()
     return float(pd.read_csv(path / "metrics.csv").iloc[-1]["images_per_second"])
 
 
 def main() -> None:
     found = []
-    for network, command in NETWORKS.items():
+    for network in NETWORKS:
         with tempfile.TemporaryDirectory() as folder:
-            predicted = predictions(command, folder)
+            predicted = predictions(network, folder)
             for interval in INTERVALS:
-                speed = measured(command, interval, folder)
+                speed = measured(network, interval, folder)
                 row = {"network": network, "interval": interval}
                 found.append({**row, "predicted": predicted[interval], "measured": speed})
                 print(found[-1], flush=True)

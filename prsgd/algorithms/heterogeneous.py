@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import ClassVar
 
 from prsgd.algorithms.base import Algorithm, Workers
-from prsgd.keys import choice, key, whole
+from prsgd.keys import choice, positives, whole, wholes
 
 
 @dataclass
@@ -23,8 +23,8 @@ class HeterogeneousPRSGD(Algorithm):
 
     name: ClassVar[str] = "prsgd_heterogeneous"
     interval: int = whole(8, 1)
-    local_steps: list[int] = key([], "whole numbers of at least 1", lambda v: min(v, default=1) > 0)
-    speeds: list[float] = key([], "numbers above 0", lambda v: min(v, default=1) > 0)
+    local_steps: list[int] = wholes()
+    speeds: list[float] = positives()
     momentum_at_sync: str = choice("average", "average", "keep", "reset")
 
     def __post_init__(self) -> None:

@@ -149,6 +149,11 @@ def finish(figure: Figure, legend_of: Axes, group: Group, path: Path) -> None:
     figure.legend(handles, labels, loc="lower center", ncols=columns)
     figure.set_size_inches(WIDTH, HEIGHT + 0.2 * rows)
     figure.tight_layout(rect=(0, 0.2 * rows / (HEIGHT + 0.2 * rows), 1, 1))
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write both formats, the same bytes every time."""
     figure.savefig(path.with_suffix(".png"), dpi=200)
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     plt.close(figure)

@@ -10,9 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from prsgd.report.figures import HEIGHT, MARKERS, STYLE, WIDTH
+from prsgd.report.figures import HEIGHT, MARKERS, STYLE, WIDTH, save
 from prsgd.theory.lab import Finding
 
 ERROR = r"mean of $\Vert\nabla f(\bar{x})\Vert^2$"
@@ -44,14 +43,8 @@ def draw(claim: str, data: pd.DataFrame, out: Path) -> None:
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH / 1.6, HEIGHT))
         FIGURES[claim](axes, data)
+        figure.tight_layout()
         save(figure, out / claim)
-
-
-def save(figure: Figure, path: Path) -> None:
-    figure.tight_layout()
-    figure.savefig(path.with_suffix(".png"), dpi=200)
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-    plt.close(figure)
 
 
 def bound(axes: Axes, data: pd.DataFrame) -> None:

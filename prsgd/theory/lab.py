@@ -9,6 +9,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from prsgd.algorithms.base import Algorithm
+from prsgd.cost import theory_interval
 from prsgd.theory.problems import Problem
 from prsgd.theory.workers import ProblemWorkers, Rate, Trace, run
 
@@ -61,7 +62,7 @@ class Lab:
 def corollary(workers: int, steps: int, smoothness: float) -> tuple[float, int]:
     """(γ, I) of Corollary 1: √N/(L√T), and T^{1/4}/N^{3/4} rounded down, but at least 1."""
     almost = 1e-9  # 4096^{1/4} is 8, however it is rounded
-    interval = int(steps**0.25 / workers**0.75 + almost)
+    interval = int(theory_interval(workers, steps) + almost)
     return (workers / steps) ** 0.5 / smoothness, max(1, interval)
 
 

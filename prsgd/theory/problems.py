@@ -57,9 +57,9 @@ class Bumps(Noisy):
     L = 2.0
 
     @property
-    def g2(self) -> float | Array:
-        """G² = 27 d / 64 + σ²."""
-        g2: float | Array = 27 * self.b.shape[-1] / 64 + np.square(self.sigma)
+    def g2(self) -> Array:
+        """G² = 27 d / 64 + σ², of the shape of σ."""
+        g2: Array = 27 * self.b.shape[-1] / 64 + np.square(self.sigma)
         return g2
 
     def gradients(self, x: Array) -> Array:

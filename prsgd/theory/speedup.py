@@ -50,9 +50,7 @@ def rounds(lab: Lab) -> list[Finding]:
     for workers, power in product((1, 16), powers):
         steps = 2**power
         algorithm, counter = PRSGD(corollary(workers, steps, 1.0)[1]), Tally(1, momentum=False)
-        for t in range(1, steps + 1):
-            algorithm.step(t, 0.0, counter)
-        algorithm.finish(steps, counter)
+        counter.run(algorithm, steps, 0.0)
         ratios.append(counter.rounds / (workers * steps) ** 0.75)
     return [
         Finding(

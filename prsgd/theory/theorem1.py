@@ -69,7 +69,7 @@ def bumps(lab: Lab) -> list[dict[str, Any]]:
         error, drift = (v.reshape(-1, seeds).mean(1) for v in (trace.error, trace.drift))
         gap = (problem.value(start) - problem.minimum())[::seeds]
         rate, noise = lr[::seeds, 0], sigma[::seeds, 0]
-        g2 = 27 * D / 64 + noise**2
+        g2 = problem.g2[::seeds, 0]
         limit = bound(gap, rate, steps, interval, g2, problem.L, noise**2, workers)
         for i, (gamma, _, _) in enumerate(settings):
             row = {"problem": "P1", "N": workers, "I": interval, "order": order, "lr": gamma}

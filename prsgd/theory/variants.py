@@ -61,8 +61,7 @@ def unequal(lab: Lab) -> list[Finding]:
         trace = lab.run(problem, algorithm, start, workers=4, steps=steps, lr=lr)
         gap = float(problem.value(start)[0])
         total = algorithm.drawn(steps, 4) / 4
-        g2 = 27 * D / 64 + sigma**2
-        limit = bound(gap, lr, total, max(local_steps), g2, problem.L, sigma**2, 4)
+        limit = bound(gap, lr, total, max(local_steps), problem.g2, problem.L, sigma**2, 4)
         ratios.append(float(trace.error.mean() / limit))
     return [
         Finding(
