@@ -4,6 +4,9 @@
 class Refused(Exception):
     """What was asked for is wrong or cannot be had; one line says what, and what would do."""
 
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())
+
 
 LOST = "a process was lost"
 

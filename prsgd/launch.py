@@ -7,6 +7,7 @@ after it has imported torch and computed nothing, so that no rank imports anythi
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from prsgd.errors import LOST, Refused
 from prsgd.memory import keep_freed_memory
 from prsgd.plan import Job, Machine, Plan, decide
 from prsgd.records import RunFolder
-from prsgd.stop import Stop
+from prsgd.stop import WEIGHTS, Stop
 
 if TYPE_CHECKING:
     from prsgd.calibrate import Measured
@@ -48,23 +49,24 @@ def plan_of(run: Run, machine: Machine, alone: bool) -> Plan:
 def launch(job: Job) -> int:
     """Run the job to its end and return the exit code; its status is in the run folder."""
     if job.plan.start in ("here", "join"):
-        return work(job)
+        return work(job, Stop())
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     folder = RunFolder(job.folder)
     try:
-        run = job.run
-        code = max(start_ranks(job.plan, rank_main, job, restarts=run.restarts).values())
+        with Stop() as stop:
+            codes = start_ranks(
+                job.plan, rank_main, job, stop, restarts=job.run.restarts, ours=True
+            )
+        code = max(codes.values())
         if code == CODES["failed"]:
             refuse(f"{job.folder.name} failed: {folder.status()[1]}")
         return code
-    except SignalException as stop:
-        return 128 + stop.sigval
+    except SignalException as signalled:
+        return 128 + signalled.sigval
     except ChildFailedError as error:
         status, why = folder.status()
-        if status == "interrupted":  # a rank was told directly
-            return 128 + signal.Signals[why.split()[0]]
         if status != "failed":
             rank, failure = error.get_first_failure()
             why = f"rank {rank} ended with exit code {failure.exitcode}"
@@ -74,11 +76,12 @@ def launch(job: Job) -> int:
 
 
 def start_ranks(
-    plan: Plan, function: Callable[..., T], *arguments: Any, restarts: int = 0
+    plan: Plan, function: Callable[..., T], *arguments: Any, restarts: int = 0, ours: bool = False
 ) -> dict[int, T]:
     """Call `function` in every rank of an agent of our own; what each of them returns.
 
-    Where a rank ends otherwise, all are started again, up to `restarts` times.
+    Where a rank ends otherwise, all are started again, up to `restarts` times. Signals are ours,
+    or else raise torch's SignalException.
     """
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -97,8 +100,17 @@ def start_ranks(
         max_restarts=restarts,
         start_method=plan.start,
     )
+    if ours and agent_can_leave_signals():
+        config.signals_to_handle = "SIGQUIT"
     found: dict[int, T] = elastic_launch(config, function)(*arguments)
     return found
+
+
+def agent_can_leave_signals() -> bool:
+    """Whether this torch's agent can be told to; an older one sends its ranks SIGTERM."""
+    from torch.distributed.launcher.api import LaunchConfig
+
+    return "signals_to_handle" in LaunchConfig.__dataclass_fields__
 
 
 def calibrate(run: Run, plan: Plan) -> Measured:
@@ -132,14 +144,14 @@ def measure_here(run: Run, plan: Plan) -> Measured:
     return measure(run, plan)
 
 
-def rank_main(job: Job) -> int:
+def rank_main(job: Job, stop: Stop) -> int:
     """One rank of our own agent."""
     _follow_agent()
     if gave_up(RunFolder(job.folder)):
         return CODES["failed"]
-    code = work(job)
-    if code >= 128:
-        os._exit(code)  # the agent is ending, and would wait for a rank that returns
+    code = work(job, stop)
+    if orphaned() or (code >= 128 and not agent_can_leave_signals()):
+        os._exit(code)  # nobody waits for what is returned
     if code == CODES["failed"]:
         sys.exit(code)  # so that the agent ends the other ranks
     return code
@@ -152,12 +164,12 @@ def gave_up(folder: RunFolder) -> bool:
     return again and status == "failed" and not why.startswith(LOST)
 
 
-def work(job: Job) -> int:
+def work(job: Job, stop: Stop) -> int:
     """What one process does for the job; returns its exit code."""
-    _prepare_torch(job.plan)
-    from prsgd.train import train
+    with stop:
+        _prepare_torch(job.plan)
+        from prsgd.train import train
 
-    with Stop() as stop:
         try:
             outcome = train(job, stop)
         except Exception:
@@ -173,6 +185,16 @@ def _follow_agent() -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+    for number in WEIGHTS:
+        signal.signal(number, signal.SIG_DFL)
+    if orphaned():
+        os._exit(CODES["failed"])
+
+
+def orphaned() -> bool:
+    """Whether the agent that started this rank is gone."""
+    agent = multiprocessing.parent_process()
+    return agent is not None and os.getppid() != agent.pid
 
 
 def _prepare_torch(plan: Plan) -> None:

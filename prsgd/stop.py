@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+from multiprocessing.sharedctypes import RawValue
 from types import FrameType
 from typing import Any
 
@@ -19,18 +21,22 @@ def signal_of(weight: float) -> signal.Signals:
 class Stop:
     """Remembers the first signal while it is entered; a second SIGINT ends at once.
 
-    A second SIGTERM does not: where every process is sent one, each hears it from its agent again.
+    What an agent remembers its ranks see, who were given the object, started or not: it is in
+    shared memory. A second SIGTERM means nothing more: a scheduler may send one to every process.
     """
 
     def __init__(self) -> None:
-        self.weight = 0
+        self._weight = RawValue("i", 0)
+        self._told = False
         self._before: dict[int, Any] = {}
 
     def __call__(self) -> int:
         """0, or the weight of the signal that came."""
-        return self.weight
+        weight: int = self._weight.value
+        return weight
 
     def __enter__(self) -> Stop:
+        self._told = False
         for number in WEIGHTS:
             self._before[number] = signal.signal(number, self._remember)
         return self
@@ -40,6 +46,9 @@ class Stop:
             signal.signal(number, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.weight and number == signal.SIGINT:
+        if self._told and number == signal.SIGINT:
+            for child in multiprocessing.active_children():
+                child.kill()
             os._exit(128 + number)
-        self.weight = self.weight or WEIGHTS[signal.Signals(number)]
+        self._told = True
+        self._weight.value = self._weight.value or WEIGHTS[signal.Signals(number)]

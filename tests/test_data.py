@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import shutil
+import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +146,40 @@ def test_a_set_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
         "host). Put torchvision's files of CIFAR10 there, or train on the bundled digits: "
         "prsgd train +experiment=quickstart"
     )
+
+
+class Bomb:
+    """A pickle that makes the folder `went_off` when it is read."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, ("went_off",)
+
+
+@pytest.mark.parametrize("kind", ["unpacked", "archive"])
+def test_a_tampered_download_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """CIFAR-10 is pickles in a tar file; what fails its checksum is neither read nor unpacked."""
+    from torchvision.datasets import utils
+
+    def unreachable(*_: Any) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(utils, "_urlretrieve", unreachable)
+    monkeypatch.chdir(tmp_path)
+    downloads = tmp_path / "downloads"
+    batch = downloads / "cifar-10-batches-py/data_batch_1"
+    batch.parent.mkdir(parents=True)
+    batch.write_bytes(pickle.dumps(Bomb()))
+    if kind == "archive":
+        with tarfile.open(downloads / "cifar-10-python.tar.gz", "w:gz") as archive:
+            archive.add(batch, "../went_off")
+        shutil.rmtree(batch.parent)
+    with pytest.raises(Refused, match="CIFAR10 is not in"):
+        prepare(CIFAR10(), tmp_path, silent)
+    assert not (tmp_path / "went_off").exists()
+    pickle.loads(pickle.dumps(Bomb()))
+    assert (tmp_path / "went_off").exists()
 
 
 def test_torchvision_sets_are_read_through_torchvision(

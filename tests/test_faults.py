@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -164,28 +164,44 @@ def test_a_second_ctrl_c_ends_at_once(prsgd: Command, tmp_path: Path, cache: Pat
     assert_same(found, whole)
 
 
-@pytest.mark.dist
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
-def test_a_full_disk(prsgd: Command, tmp_path: Path) -> None:
-    """One line, a code, and nothing lost when there is room again."""
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own that has room for nothing much; `remount` changes that."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount")
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(disk)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("cannot mount here")
-    try:
-        keys = (*LONG, "processes=2", f"out={disk}")
-        full = prsgd("train", *SMALL, *keys)
-        assert full.returncode == 1
-        assert "No space left on device" in full.stderr
-        assert "Traceback" not in full.stderr
-        subprocess.run(["mount", "-o", "remount,size=30m", str(disk)], check=True)
-        finish(prsgd, *keys)
-        finish(prsgd, *LONG, "processes=1", "out=whole")
-        [found], [whole] = folders(disk), folders(tmp_path / "whole")
-        assert_same(found, whole)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def remount(disk: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
+
+
+@pytest.mark.dist
+def test_a_full_disk_and_a_read_only_one(prsgd: Command, tmp_path: Path, disk: Path) -> None:
+    """One line, a code, and nothing lost when it can be written to again."""
+    keys = (*LONG, "processes=2", f"out={disk}")
+    full = prsgd("train", *SMALL, *keys)
+    assert full.returncode == 1
+    assert "No space left on device" in full.stderr
+    remount(disk, "size=30m,ro")
+    for seed in (0, 1):  # the one that goes on, and a new one
+        fixed = prsgd("train", *SMALL, *keys, f"seed={seed}")
+        assert fixed.returncode == 2
+        assert fixed.stderr == (
+            f"prsgd: out={disk}: cannot be written; it must be in a folder that you may write to\n"
+        )
+    assert "Traceback" not in full.stderr
+    remount(disk, "rw")
+    finish(prsgd, *keys)
+    finish(prsgd, *LONG, "processes=1", "out=whole")
+    [found], [whole] = folders(disk), folders(tmp_path / "whole")
+    assert_same(found, whole)
 
 
 @pytest.mark.dist

@@ -68,24 +68,23 @@ def check(arguments: list[str], folder: Path) -> None:
     assert not list(folder.iterdir())
 
 
-FOLDER_STAYS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+LONG = pytest.param(2000, marks=[pytest.mark.faults, pytest.mark.timeout(3000)])
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=FOLDER_STAYS)
-@given(st.lists(OVERRIDES, min_size=1, max_size=3))
+@pytest.mark.parametrize("cases", [60, LONG])
 def test_no_argument_gets_a_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cases: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    check(arguments, tmp_path)
 
+    @settings(
+        max_examples=cases,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(st.lists(OVERRIDES, min_size=1, max_size=3))
+    def one(arguments: list[str]) -> None:
+        check(arguments, tmp_path)
 
-@pytest.mark.faults
-@pytest.mark.timeout(3000)
-@settings(max_examples=2000, deadline=None, derandomize=True, suppress_health_check=FOLDER_STAYS)
-@given(st.lists(OVERRIDES, min_size=1, max_size=3))
-def test_nor_do_two_thousand(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    check(arguments, tmp_path)
+    one()
