@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 import torch.distributed as dist
-from measure import hardware, markdown, run, start_up, train, write
+from measure import descendants, hardware, markdown, run, start_up, train, write
 
 from prsgd import checkpoint
 from prsgd.cluster import Cluster
@@ -149,10 +150,13 @@ def parts(repeats: int) -> None:
             "the same, summed exactly": median_ms(average_exactly, 20),
             "the drift alone": median_ms(lambda: workers.squared_distances(workers.x[0]), 50),
             "ledger": settle(),
-            "a checkpoint": median_ms(save, 10),
+            "a checkpoint, at most every 30 s": median_ms(save, 10),
             "import torch": 1000 * seconds("-c", "import torch"),
             "prsgd train, to the end of one step, N = 8": 1000 * start_up(8),
             "bare gloo all-reduce": bare_all_reduce(),
+            "a round of two processes": between_two("fast"),
+            "the same with exact sums": between_two("exact"),
+            "from a killed process to training again": recovery(),
         }
         with torch.inference_mode():
             result["evaluation of 10,000 images"] = 40 * median_ms(look, 10)
@@ -184,6 +188,29 @@ def bare_all_reduce() -> float:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", __file__]
     output, _ = run(torchrun, {"OMP_NUM_THREADS": "1"}, ".")
     return float(output.split()[-1])
+
+
+def between_two(reduction: str) -> float:
+    """Milliseconds of an averaging's all-reduces while N = 8 train."""
+    return 1000 * train(8, *DATA, f"reduction={reduction}")["round_seconds"]
+
+
+def recovery() -> float:
+    """Milliseconds from a process's death until all train again, N = 8."""
+    command = [sys.executable, "-m", "prsgd", "train", "workers=8", "batch_size=32", *DATA]
+    command += ["data.train=2048", "epochs=100", "checkpoint_seconds=1"]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as agent,
+    ):
+        for line in agent.stdout:
+            if line.startswith("epoch 2/"):
+                os.kill(descendants(agent.pid)[-1], signal.SIGKILL)
+                death = time.perf_counter()
+            if "resuming at step" in line:
+                lap = time.perf_counter() - death
+                agent.terminate()
+        return 1000 * lap
 
 
 def one_rank() -> None:

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from prsgd.config import GROUPS, Keys, Run, conf_dir, files, run_name, typed
+from prsgd.cost import theory_interval
 from prsgd.errors import Refused
 from prsgd.tally import Tally
 
@@ -57,6 +58,20 @@ def test_more_epochs_than_can_be_counted(epochs: float) -> None:
     assert str(refusal.value) == (
         f"epochs={epochs:g}: must be fewer; nobody can draw so many batches"
     )
+
+
+SPEEDUP = sorted((conf_dir() / "experiment/speedup").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SPEEDUP, ids=lambda path: path.stem)
+def test_every_part_of_the_speed_up_is_what_its_name_says(path: Path) -> None:
+    run = typed(composed("+experiment=speedup", f"experiment/speedup@_global_={path.stem}"))
+    count, *rules = path.stem.removeprefix("n").split("_")
+    workers, steps = int(count), run.course(50_000).steps
+    of_corollary = max(1, int(theory_interval(workers, steps)))
+    assert run.workers == workers
+    assert run.interval == (of_corollary if "corollary" in rules else 8)
+    assert run.lr == pytest.approx(0.1 * workers ** (0.5 if "root" in rules else 0), abs=1e-4)
 
 
 METHODS = sorted((conf_dir() / "experiment/family").glob("*.yaml"))

@@ -19,7 +19,9 @@ from prsgd.config import run_name
 from prsgd.errors import Refused
 from prsgd.records import METRICS, RunFolder
 from prsgd.report import report
+from prsgd.report.figures import steps_by_workers
 from prsgd.report.load import groups, load
+from prsgd.report.speedup import lines
 from prsgd.report.tables import at_target, common_target, summary
 
 EPOCHS = 5
@@ -163,6 +165,46 @@ def test_runs_with_speeds_have_a_virtual_clock(tmp_path: Path) -> None:
     svg = (folder / "virtual_time.svg").read_text()
     assert "virtual time (steps of a worker of speed 1)" in svg
     assert "PR-SGD, unequal steps, I = 8" in svg
+
+
+def test_the_lines_of_a_speed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T = 100: the corollary's I is 3 for one worker, and 1 for two and four."""
+    for workers, interval, lr in (
+        *((1, 8, 0.1), (2, 8, 0.1), (2, 8, 0.1414), (2, 1, 0.1)),
+        *((4, 8, 0.1), (4, 8, 0.2), (4, 8, 0.3)),
+    ):
+        fixture_run(
+            tmp_path,
+            0.1 * workers,
+            workers=workers,
+            lr=lr,
+            algorithm=part("prsgd", interval=interval),
+        )
+    [group] = groups(load(tmp_path)[0])
+    assert {
+        label: [(s.config["workers"], s.interval, s.config["lr"]) for s in members]
+        for label, members in lines(group).items()
+    } == {
+        "PR-SGD, γ = 0.1, I = 8": [(1, 8, 0.1), (2, 8, 0.1), (4, 8, 0.1)],
+        "PR-SGD, γ = 0.1√N, I = 8": [(1, 8, 0.1), (2, 8, 0.1414), (4, 8, 0.2)],
+        "PR-SGD, γ = 0.1, I = 1": [(1, 8, 0.1), (2, 1, 0.1)],
+        # and so is the corollary's line, which has the same members
+    }
+    drawn: dict[str, tuple[list[float], list[float]]] = {}
+    plot = Axes.plot
+
+    def spy(axes: Axes, x: list[float], y: list[float], *more: Any, **style: Any) -> Any:
+        drawn[style["label"]] = list(x), list(y)
+        return plot(axes, x, y, *more, **style)
+
+    monkeypatch.setattr(Axes, "plot", spy)
+    steps_by_workers(group, lines(group), tmp_path / "speedup")
+    workers, steps = drawn["PR-SGD, γ = 0.1, I = 8"]
+    target = np.exp(-0.5)  # where one worker ended: exp(-0.1 N epoch), and 20 steps an epoch
+    assert common_target(group) == pytest.approx(target)
+    assert workers == [1, 2, 4]
+    assert steps == pytest.approx([100, 20 * 2.5, 20 * 1.25], rel=0.04)  # linear between rows
+    assert drawn["ideal: 1/N"] == ([1, 4], [steps[0], steps[0] / 4])
 
 
 def test_lists_are_told_apart_in_labels(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from prsgd.report.load import Group
+from prsgd.report import speedup
+from prsgd.report.load import Group, Series
+from prsgd.report.tables import at_target, common_target
 
 STYLE: Any = {
     "font.size": 8.5,
@@ -51,7 +53,11 @@ def draw(group: Group, folder: Path) -> list[str]:
             progress(group, folder / name, label, x, log)
         drift(group, folder / "drift")
         ends(group, folder / "ends")
-    return [*axes, "drift", "ends"]
+        names = [*axes, "drift", "ends"]
+        if lines := speedup.lines(group):
+            steps_by_workers(group, lines, folder / "speedup")
+            names.append("speedup")
+    return names
 
 
 def looks(group: Group) -> list[dict[str, Any]]:
@@ -162,6 +168,27 @@ def ends(group: Group, path: Path) -> None:
     caption(figure, f"Where each ended: {group.caption}")
     figure.tight_layout()
     save(figure, path)
+
+
+def steps_by_workers(group: Group, lines: dict[str, list[Series]], path: Path) -> None:
+    """Steps that each worker took to the common target, and the ideal: N times fewer."""
+    target = common_target(group)
+    figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
+    for place, (label, members) in enumerate(lines.items()):
+        workers = [series.config["workers"] for series in members]
+        steps = [at_target(series.mean[1:], "step", target) for series in members]
+        colour, marker = mpl.colormaps["tab10"](place % 10), MARKERS[place % len(MARKERS)]
+        axes.plot(workers, steps, label=label, color=colour, marker=marker)
+    fewest = min(workers)
+    most = max(series.config["workers"] for series in group.series)
+    ideal = [steps[0], steps[0] * fewest / most]
+    axes.plot([fewest, most], ideal, "k--", linewidth=1, label="ideal: 1/N")
+    axes.set(xlabel="workers N", ylabel=f"steps to a training loss of {target:.3g}", yscale="log")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,g}"))
+    axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+    finish(figure, axes, group, path)
 
 
 def _logarithmic(axes: Axes) -> None:
