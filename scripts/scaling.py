@@ -203,13 +203,13 @@ def recovery() -> float:
         tempfile.TemporaryDirectory() as folder,
         subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as agent,
     ):
-        for line in agent.stdout:
-            if line.startswith("epoch 2/"):
-                os.kill(descendants(agent.pid)[-1], signal.SIGKILL)
-                death = time.perf_counter()
-            if "resuming at step" in line:
-                lap = time.perf_counter() - death
-                agent.terminate()
+        next(line for line in agent.stdout if line.startswith("epoch 2/"))
+        os.kill(descendants(agent.pid)[-1], signal.SIGKILL)
+        death = time.perf_counter()
+        next(line for line in agent.stdout if "resuming at step" in line)
+        lap = time.perf_counter() - death
+        agent.terminate()
+        agent.stdout.read()
         return 1000 * lap
 
 
