@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from test_data import tree
 from prsgd.cluster import placement, wire_bytes
 from prsgd.errors import Refused
 from prsgd.plan import Job, Machine, decide
-from prsgd.stop import WEIGHTS, signal_of
+from prsgd.stop import WEIGHTS, Stop, signal_of
 
 LAPTOP = Machine(gpus=0, cores=8, linux=True, bf16={"cpu": False, "cuda": False})
 MAC = Machine(gpus=0, cores=8, linux=False, bf16={"cpu": True, "cuda": False})
@@ -108,6 +110,34 @@ SMALL = [  # 10 steps an epoch, 70 in all
 
 def folders(out: Path) -> list[Path]:
     return sorted(path.parent for path in out.glob("*/config.yaml"))
+
+
+def listen(stop: Stop, heard: Any) -> None:
+    """A rank: says that it has begun, and then what it was told."""
+    with stop:
+        heard.put("begun")
+        end = time.monotonic() + 20
+        while not stop() and time.monotonic() < end:
+            time.sleep(0.01)
+        heard.put(stop())
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_an_agent_is_told_its_ranks_see(method: str, when: str) -> None:
+    """Whether they have begun when the signal comes or not."""
+    context = multiprocessing.get_context(method)
+    heard = context.Queue()
+    with Stop() as stop:
+        rank = context.Process(target=listen, args=(stop, heard))
+        if when == "before":
+            os.kill(os.getpid(), signal.SIGTERM)
+        rank.start()
+        assert heard.get(timeout=30) == "begun"
+        if when == "after":
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert heard.get(timeout=30) == WEIGHTS[signal.SIGTERM]
+        rank.join()
 
 
 @pytest.mark.dist
