@@ -224,8 +224,8 @@ class Cluster:
 
     def _all_reduce(self, tensor: Tensor, operation: str, link: dist.ProcessGroup | None) -> None:
         """In place; raises `Lost` where a process does not take part."""
-        self._beats.beat(self.step, everyone=link in (None, self.control))
         try:
+            self._beats.beat(self.step, everyone=link in (None, self.control))
             dist.all_reduce(tensor, getattr(dist.ReduceOp, operation.upper()), group=link)
         except RuntimeError as error:
             raise Lost(self._beats.missing(str(error))) from error

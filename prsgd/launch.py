@@ -22,7 +22,7 @@ from prsgd.errors import LOST, Refused
 from prsgd.memory import keep_freed_memory
 from prsgd.plan import Job, Machine, Plan, decide
 from prsgd.records import RunFolder
-from prsgd.stop import WEIGHTS, Stop
+from prsgd.stop import WEIGHTS, Stop, signal_of
 
 if TYPE_CHECKING:
     from prsgd.calibrate import Measured
@@ -53,26 +53,36 @@ def launch(job: Job) -> int:
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    folder = RunFolder(job.folder)
+    folder, stop = RunFolder(job.folder), Stop()
     try:
-        with Stop() as stop:
+        with stop:
             codes = start_ranks(
                 job.plan, rank_main, job, stop, restarts=job.run.restarts, ours=True
             )
         code = max(codes.values())
-        if code == CODES["failed"]:
-            refuse(f"{job.folder.name} failed: {folder.status()[1]}")
-        return code
     except SignalException as signalled:
         return 128 + signalled.sigval
     except ChildFailedError as error:
-        status, why = folder.status()
-        if status != "failed":
-            rank, failure = error.get_first_failure()
-            why = f"rank {rank} ended with exit code {failure.exitcode}"
-            folder.set_status("failed", why)
-        refuse(f"{job.folder.name} failed: {why}")
-        return CODES["failed"]
+        rank, failure = error.get_first_failure()
+        code = end_of(folder, stop(), f"rank {rank} ended with exit code {failure.exitcode}")
+    if code == CODES["failed"]:
+        refuse(f"{job.folder.name} failed: {folder.status()[1]}")
+    if stop():  # even if the run ended first: a sweep shall not go on
+        return 128 + signal_of(stop())
+    return code
+
+
+def end_of(folder: RunFolder, stopping: int, failure: str) -> int:
+    """The exit code where a rank did not return; puts down how the run ended if none did."""
+    status, why = folder.status()
+    if status == "running" and stopping:
+        status, why = "interrupted", signal_of(stopping).name
+        folder.set_status(status, why)
+    if status == "interrupted":
+        return 128 + signal.Signals[why.split()[0]]
+    if status not in CODES:
+        folder.set_status("failed", failure)
+    return CODES.get(status, CODES["failed"])
 
 
 def start_ranks(
@@ -151,7 +161,7 @@ def rank_main(job: Job, stop: Stop) -> int:
         return CODES["failed"]
     code = work(job, stop)
     if orphaned() or (code >= 128 and not agent_can_leave_signals()):
-        os._exit(code)  # nobody waits for what is returned
+        os._exit(code)  # nobody takes what would be returned
     if code == CODES["failed"]:
         sys.exit(code)  # so that the agent ends the other ranks
     return code

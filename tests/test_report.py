@@ -169,15 +169,17 @@ def test_runs_with_speeds_have_a_virtual_clock(tmp_path: Path) -> None:
 
 def test_the_lines_of_a_speed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """T = 100: the corollary's I is 3 for one worker, and 1 for two and four."""
-    for workers, interval, lr in (
-        *((1, 8, 0.1), (2, 8, 0.1), (2, 8, 0.1414), (2, 1, 0.1)),
-        *((4, 8, 0.1), (4, 8, 0.2), (4, 8, 0.3)),
+    for workers, interval, lr, momentum in (
+        *((1, 8, 0.1, 0.0), (2, 8, 0.1, 0.0), (2, 8, 0.1414, 0.0), (2, 1, 0.1, 0.0)),
+        *((4, 8, 0.1, 0.0), (4, 8, 0.2, 0.0), (4, 8, 0.3, 0.0)),
+        *((1, 8, 0.1, 0.9), (2, 8, 0.1, 0.9)),  # twice as fast
     ):
         fixture_run(
             tmp_path,
-            0.1 * workers,
+            (0.2 if momentum else 0.1) * workers,
             workers=workers,
             lr=lr,
+            momentum=momentum,
             algorithm=part("prsgd", interval=interval),
         )
     [group] = groups(load(tmp_path)[0])
@@ -189,12 +191,14 @@ def test_the_lines_of_a_speed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "PR-SGD, γ = 0.1√N, I = 8": [(1, 8, 0.1), (2, 8, 0.1414), (4, 8, 0.2)],
         "PR-SGD, γ = 0.1, I = 1": [(1, 8, 0.1), (2, 1, 0.1)],
         # and so is the corollary's line, which has the same members
+        "PR-SGD, γ = 0.1, I = 8, β = 0.9": [(1, 8, 0.1), (2, 8, 0.1)],
     }
     drawn: dict[str, tuple[list[float], list[float]]] = {}
     plot = Axes.plot
 
     def spy(axes: Axes, x: list[float], y: list[float], *more: Any, **style: Any) -> Any:
-        drawn[style["label"]] = list(x), list(y)
+        if "label" in style:
+            drawn[style["label"]] = list(x), list(y)
         return plot(axes, x, y, *more, **style)
 
     monkeypatch.setattr(Axes, "plot", spy)
@@ -204,7 +208,10 @@ def test_the_lines_of_a_speed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert common_target(group) == pytest.approx(target)
     assert workers == [1, 2, 4]
     assert steps == pytest.approx([100, 20 * 2.5, 20 * 1.25], rel=0.04)  # linear between rows
-    assert drawn["ideal: 1/N"] == ([1, 4], [steps[0], steps[0] / 4])
+    fast = drawn["PR-SGD, γ = 0.1, I = 8, β = 0.9"][1]
+    assert fast == pytest.approx([20 * 2.5, 20 * 1.25], rel=0.04)
+    assert drawn["ideal: 1/N"] == ([1, 4], [fast[0], fast[0] / 4])
+    assert drawn["_"] == ([1, 4], [steps[0], steps[0] / 4])  # the ideal of the others
 
 
 def test_lists_are_told_apart_in_labels(tmp_path: Path) -> None:

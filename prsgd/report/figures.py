@@ -12,11 +12,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from prsgd.report import speedup
 from prsgd.report.load import Group, Series
-from prsgd.report.tables import at_target, common_target
+from prsgd.report.tables import common_target
 
 STYLE: Any = {
     "font.size": 8.5,
@@ -173,31 +174,39 @@ def ends(group: Group, path: Path) -> None:
 def steps_by_workers(group: Group, lines: dict[str, list[Series]], path: Path) -> None:
     """Steps that each worker took to the common target, and the ideal: N times fewer."""
     target = common_target(group)
+    everyone = [series.config["workers"] for series in group.series]
+    fewest, most = min(everyone), max(everyone)
     figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
+    starts = set()
     for place, (label, members) in enumerate(lines.items()):
         workers = [series.config["workers"] for series in members]
-        steps = [at_target(series.mean[1:], "step", target) for series in members]
+        steps = [speedup.steps_to(series, target) for series in members]
+        starts |= {y for x, y in zip(workers, steps, strict=True) if x == fewest and y == y}
         colour, marker = mpl.colormaps["tab10"](place % 10), MARKERS[place % len(MARKERS)]
         axes.plot(workers, steps, label=label, color=colour, marker=marker)
-    fewest = min(workers)
-    most = max(series.config["workers"] for series in group.series)
-    ideal = [steps[0], steps[0] * fewest / most]
-    axes.plot([fewest, most], ideal, "k--", linewidth=1, label="ideal: 1/N")
+    for place, start in enumerate(sorted(starts)):
+        label = "_" if place else "ideal: 1/N"
+        ideal = [start, start * fewest / most]
+        axes.plot([fewest, most], ideal, label=label, color="black", linestyle="--", linewidth=1)
     axes.set(xlabel="workers N", ylabel=f"steps to a training loss of {target:.3g}", yscale="log")
+    _ticks(axes.yaxis, axes.get_ylim())
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
-    axes.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,g}"))
-    axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     finish(figure, axes, group, path)
 
 
 def _logarithmic(axes: Axes) -> None:
     axes.set_xscale("log")
-    low, high = axes.get_xlim()
+    _ticks(axes.xaxis, axes.get_xlim())
+
+
+def _ticks(axis: Axis, limits: tuple[float, float]) -> None:
+    """Of a logarithmic axis: 1, 2, 5 where it is short."""
+    low, high = limits
     steps = (1, 2, 5) if high < 100 * low else (1,)
-    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=steps))
-    axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
-    axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,g}"))
+    axis.set_major_locator(mpl.ticker.LogLocator(subs=steps))
+    axis.set_minor_formatter(mpl.ticker.NullFormatter())
+    axis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,g}"))
 
 
 def finish(figure: Figure, legend_of: Axes, group: Group, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -245,20 +245,27 @@ def _label(group: Group) -> None:
             group.common[key] = json.loads(usual)
             if len(found) > 1 and key not in told:
                 group.exceptions.append(key)
-    for series, own in zip(group.series, essences, strict=True):
+    for series in group.series:
         interval = [] if series.interval is None else [f"I = {series.interval}"]
-        others = []
-        for key, value in own.items():
-            kin = [
-                e
-                for e in essences
-                if key in e and (not key.startswith("algorithm.") or _same_method(e, own))
-            ]
-            differs = any(e[key] != value for e in kin)
-            if differs and key not in told and group.common.get(key, ...) != value:
-                name = SYMBOLS.get(key, key.rpartition(".")[2])
-                others.append(f"{name} = {_short(value)}")
-        series.label = ", ".join([series.algorithm, *interval, *others])
+        series.label = ", ".join([series.algorithm, *interval, *differences(group, series, told)])
+
+
+def differences(group: Group, series: Series, told: Collection[str]) -> list[str]:
+    """What else than the keys in `told` tells a curve from others of its method, as "β = 0.9"."""
+    own = series.runs[0].essence
+    essences = [other.runs[0].essence for other in group.series]
+    found = []
+    for key, value in own.items():
+        kin = [
+            e
+            for e in essences
+            if key in e and (not key.startswith("algorithm.") or _same_method(e, own))
+        ]
+        differs = any(e[key] != value for e in kin)
+        if differs and key not in told and group.common.get(key, ...) != value:
+            name = SYMBOLS.get(key, key.rpartition(".")[2])
+            found.append(f"{name} = {_short(value)}")
+    return found
 
 
 def _same_method(one: dict[str, Any], other: dict[str, Any]) -> bool:

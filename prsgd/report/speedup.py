@@ -7,16 +7,18 @@ from itertools import product
 from math import isclose, sqrt
 
 from prsgd.cost import theory_interval
-from prsgd.report.load import Group, Series
+from prsgd.report.load import NAMES, Group, Series, differences
+from prsgd.report.tables import at_target
 
 COROLLARY = "I of Corollary 1"
+TOLD = ("workers", "lr", "algorithm._target_", "algorithm.interval")
 
 
 def lines(group: Group) -> dict[str, list[Series]]:
     """Series by the rule that their γ and I follow as N grows, in order of N.
 
-    γ is that of the fewest workers or grows with √N; I is the same or ⌊T^¼/N^¾⌋, at least 1. For
-    one worker I means nothing, and it belongs to all rules.
+    γ is that of the fewest workers or grows with √N; I is the same or ⌊T^¼/N^¾⌋, at least 1. What
+    one worker averages with itself is the same at any I, and belongs to all rules.
     """
     fewest = min(series.config["workers"] for series in group.series)
     bases = {s.config["lr"] for s in group.series if s.config["workers"] == fewest}
@@ -26,16 +28,15 @@ def lines(group: Group) -> dict[str, list[Series]]:
     for series in sorted(group.series, key=lambda s: s.config["workers"]):
         workers, lr = series.config["workers"], series.config["lr"]
         growth = sqrt(workers / fewest)
-        rates = [f"γ = {base:g}" for base in bases if isclose(lr, base, rel_tol=0.01)]
         root = "√N" if fewest == 1 else f"√(N/{fewest})"
+        rates = [f"γ = {base:g}" for base in bases if isclose(lr, base, rel_tol=0.01)]
         rates += [
             f"γ = {base:g}{root}" for base in bases if isclose(lr, base * growth, rel_tol=0.01)
         ]
-        rules = _interval_rules(series)
-        if workers == 1 and series.interval is not None:
-            rules = every_interval
-        for parts in product([series.algorithm], rates, rules):
-            found[", ".join(filter(None, parts))].append(series)
+        rules = every_interval if _at_any_interval(series) else _interval_rules(series)
+        others = differences(group, series, TOLD)
+        for rate, rule in product(rates, rules):
+            found[", ".join(filter(None, [series.algorithm, rate, rule, *others]))].append(series)
     return {
         label: members
         for place, (label, members) in enumerate(found.items())
@@ -45,6 +46,20 @@ def lines(group: Group) -> dict[str, list[Series]]:
             for rank, other in enumerate(found.values())
         )
     }
+
+
+def steps_to(series: Series, target: float) -> float:
+    """Steps per worker to the loss, between rows; NaN if never, or before the first epoch ended."""
+    trained = series.mean[1:]
+    if trained["consensus_train_loss"].iloc[0] <= target:
+        return float("nan")
+    return at_target(trained, "step", target)
+
+
+def _at_any_interval(series: Series) -> bool:
+    reset = series.config["momentum"] and series.config.get("momentum_at_sync") == "reset"
+    alone = series.config["workers"] == 1 and series.algorithm == NAMES["PRSGD"]
+    return bool(alone and not reset)
 
 
 def _contains(line: list[Series], other: list[Series], earlier: bool) -> bool:
