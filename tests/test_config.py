@@ -67,7 +67,7 @@ SPEEDUP = sorted((conf_dir() / "experiment/speedup").glob("*.yaml"))
 def test_every_part_of_the_speed_up_is_what_its_name_says(path: Path) -> None:
     run = typed(composed("+experiment=speedup", f"experiment/speedup@_global_={path.stem}"))
     count, *rules = path.stem.removeprefix("n").split("_")
-    workers, steps = int(count), run.course(50_000).steps
+    workers, steps = int(count), run.course(10_000).steps
     of_corollary = max(1, int(theory_interval(workers, steps)))
     assert run.workers == workers
     assert run.interval == (of_corollary if "corollary" in rules else 8)

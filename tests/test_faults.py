@@ -14,17 +14,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import torch
-from conftest import Command, Trainer, small_run, table
+from conftest import Command, Trainer, here, small_run, table
 from safetensors.torch import load_file
 from test_launch import SMALL, children, folders, metrics_text, start, wait_until
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
+from prsgd import launch
 from prsgd.launch import gave_up
+from prsgd.plan import Job
 from prsgd.records import RunFolder
+from prsgd.stop import WEIGHTS
 
+T = TypeVar("T")
 EXACT = ("reduction=exact", "momentum=0.9", "checkpoint_seconds=0.3")
 LONG = (*EXACT, "epochs=150")
 
@@ -83,6 +90,78 @@ def test_a_killed_rank_is_started_again(
     assert "Traceback" not in output
     [found], [whole] = folders(tmp_path / "killed"), folders(tmp_path / "whole")
     assert_same(found, whole)
+
+
+@pytest.mark.dist
+def test_those_who_compute_while_one_dies_are_not_stopped(
+    prsgd: Command, tmp_path: Path, cache: Path
+) -> None:
+    """Torch sends them SIGTERM, which nobody asked for."""
+    (tmp_path / "mine/algorithm").mkdir(parents=True)
+    (tmp_path / "mine/algorithm/slow.yaml").write_text("_target_: slow.Slow\ninterval: 8\n")
+    (tmp_path / "slow.py").write_text(
+        "import time\n"
+        "from prsgd.algorithms.restarted import PRSGD\n"
+        "class Slow(PRSGD):\n"
+        "    name = 'slow'\n"
+        "    def step(self, t, lr, workers):\n"
+        "        time.sleep(0.2)\n"
+        "        super().step(t, lr, workers)\n"
+    )
+    mine = ("--config-dir", "mine", "plugins=[slow]", "algorithm=slow", *EXACT, "epochs=2")
+    child = start(tmp_path, cache, *mine, "processes=3", "out=killed")
+    wait_until(lambda: "\n" in metrics_text(tmp_path / "killed"))
+    time.sleep(0.5)  # eight steps until they meet
+    os.kill(children(child.pid)[-1], signal.SIGKILL)
+    output, _ = child.communicate(timeout=100)
+    assert child.returncode == 0, output
+    finish(prsgd, *mine, "processes=1", "out=whole")
+    [found], [whole] = folders(tmp_path / "killed"), folders(tmp_path / "whole")
+    assert_same(found, whole)
+
+
+ENDED_BY_TERM = 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("result", [{0: 0, 1: 0}, {0: 1, 1: 1}, None])
+def test_a_signal_at_the_end_of_a_run_still_ends_a_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: dict[int, int] | None
+) -> None:
+    """When no rank hears it any more, or one died just then."""
+
+    def ranks(*_: Any, **__: Any) -> dict[int, int]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        if result is None:
+            failure = ProcessFailure(0, 1, -9, "")
+            raise ChildFailedError("rank_main", {0: failure})
+        return result
+
+    monkeypatch.setattr(launch, "start_ranks", ranks)
+    run = small_run()
+    assert (
+        launch.launch(Job(run, replace(here(run), start="fork"), tmp_path, tmp_path))
+        == ENDED_BY_TERM
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "why", "stopping", "code", "then"),
+    [
+        ("running", "", 0, 1, ("failed", "rank 1 ended with exit code -9")),
+        ("running", "", WEIGHTS[signal.SIGTERM], 143, ("interrupted", "SIGTERM")),
+        ("interrupted", "SIGINT at step 8", 0, 130, ("interrupted", "SIGINT at step 8")),
+        ("done", "", 0, 0, ("done", "")),
+        ("diverged", "the loss is nan", 0, 3, ("diverged", "the loss is nan")),
+        ("failed", "no space", 0, 1, ("failed", "no space")),
+    ],
+)
+def test_a_rank_that_dies_does_not_change_how_a_run_ended(
+    tmp_path: Path, status: str, why: str, stopping: int, code: int, then: tuple[str, str]
+) -> None:
+    folder = RunFolder(tmp_path)
+    folder.set_status(status, why)
+    assert launch.end_of(folder, stopping, "rank 1 ended with exit code -9") == code
+    assert folder.status() == then
 
 
 @pytest.mark.dist
@@ -153,9 +232,12 @@ def test_a_second_ctrl_c_ends_at_once(prsgd: Command, tmp_path: Path, cache: Pat
     keys = (*LONG, "processes=2", "out=twice")
     child = start(tmp_path, cache, *keys)
     wait_until(lambda: metrics_text(tmp_path / "twice").count("\n") > 20)
+    os.kill(children(child.pid)[-1], signal.SIGSTOP)  # so that the first cannot be agreed on
     child.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(timeout=1)
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=30)
+    child.communicate(timeout=5)
     assert child.returncode == 130
     wait_until(lambda: no_process_left("twice"))
     finish(prsgd, *keys)
@@ -206,6 +288,19 @@ def test_a_full_disk_and_a_read_only_one(prsgd: Command, tmp_path: Path, disk: P
 
 @pytest.mark.dist
 @pytest.mark.faults
+def test_a_process_that_hangs_is_replaced(tmp_path: Path, cache: Path, whole: Path) -> None:
+    """After the timeout, and the half minute that torch's agent then gives it."""
+    child = start(tmp_path, cache, *LONG, "processes=2", "timeout=4", "out=hangs")
+    wait_until(lambda: metrics_text(tmp_path / "hangs").count("\n") > 20)
+    os.kill(children(child.pid)[-1], signal.SIGSTOP)
+    output, _ = child.communicate(timeout=100)
+    assert child.returncode == 0, output
+    [found] = folders(tmp_path / "hangs")
+    assert_same(found, whole)
+
+
+@pytest.mark.dist
+@pytest.mark.faults
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_hangs_is_named(tmp_path: Path, cache: Path, rank: int) -> None:
     keys = ("epochs=3000", "processes=2", "timeout=4", "restarts=0", "out=hangs")
@@ -248,20 +343,23 @@ def until_done(begin: Callable[[], subprocess.Popen[str]]) -> None:
 
 
 def disturb(
-    child: subprocess.Popen[str], draw: random.Random, strike: Callable[[int], None]
-) -> None:
-    """At a random moment of the first seconds, where it still runs."""
+    child: subprocess.Popen[str], draw: random.Random, strike: Callable[[int], T]
+) -> T | None:
+    """At a random moment of the first seconds, where it still runs; what `strike` returns."""
     try:
         child.wait(timeout=draw.uniform(1.0, 6.0))
     except subprocess.TimeoutExpired:
-        strike(child.pid)
+        return strike(child.pid)
+    return None
 
 
-def kill_rank(draw: random.Random) -> Callable[[int], None]:
-    def strike(pid: int) -> None:
+def kill_rank(draw: random.Random) -> Callable[[int], bool]:
+    def strike(pid: int) -> bool:
+        """Whether there was one."""
         ranks = children(pid)
         if ranks:
             os.kill(draw.choice(ranks), signal.SIGKILL)
+        return bool(ranks)
 
     return strike
 
@@ -275,8 +373,7 @@ def test_thirty_killed_ranks(tmp_path: Path, cache: Path, whole: Path, trial: in
     child = start(tmp_path, cache, *keys)
     disturb(child, draw, kill_rank(draw))
     output, _ = child.communicate(timeout=100)
-    if child.returncode:  # it was killed before there was anybody to start it again
-        until_done(lambda: start(tmp_path, cache, *keys))
+    assert child.returncode == 0, output
     [found] = folders(tmp_path / "found")
     assert_same(found, whole)
     assert no_process_left("found"), output
@@ -304,6 +401,7 @@ def test_ten_killed_agents(tmp_path: Path, cache: Path, whole: Path, trial: int)
 def test_twenty_schedules_of_stops(tmp_path: Path, cache: Path, whole: Path, trial: int) -> None:
     """Stopped at random moments, each time gone on with on another number of processes."""
     draw = random.Random(200 + trial)
+    stops = 0
     for _ in range(3):
         keys = (*LONG, f"processes={draw.choice((1, 2, 3, 4))}", "out=found")
         child = start(tmp_path, cache, *keys)
@@ -311,6 +409,8 @@ def test_twenty_schedules_of_stops(tmp_path: Path, cache: Path, whole: Path, tri
         disturb(child, draw, lambda pid, number=number: os.kill(pid, number))
         child.communicate(timeout=60)
         assert child.returncode in (0, 128 + number, -number)  # the last while it still starts
+        stops += child.returncode != 0
+    assert stops
     until_done(lambda: start(tmp_path, cache, *LONG, "processes=2", "out=found"))
     [found] = folders(tmp_path / "found")
     assert_same(found, whole)
