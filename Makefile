@@ -37,12 +37,16 @@ type: $(READY) ## types
 figures: $(READY) ## redraw the figures of all committed results, and of runs/ where there are any
 	@for folder in $(sort $(dir $(patsubst %/,%,$(dir $(wildcard results/*/*/config.yaml results/*/*/*/config.yaml runs/*/config.yaml))))); do \
 		$(BIN)/prsgd figures $$folder || exit; done
+	@test ! -d results/network || $(BIN)/python scripts/network.py --table
 
-reproduce: $(READY) ## train what is missing of the committed results, and draw all of them
+EXPERIMENTS := paper interval noniid momentum order speedup rate rate_plain paper_plain short unequal falling family
+
+reproduce: $(READY) ## train what is missing of the committed results, and draw all of them; first says how long it takes
 	$(BIN)/prsgd verify --out results/theory
 	test -d ~/.cache/cifar10-jpeg-small || \
 		scripts/subset.sh ~/.cache/cifar10-jpeg ~/.cache/cifar10-jpeg-small 1000 200
-	for name in short unequal falling family; do $(BIN)/prsgd train +experiment=$$name || exit; done
+	for name in $(EXPERIMENTS); do $(BIN)/prsgd train +experiment=$$name --dry-run || exit; done
+	for name in $(EXPERIMENTS); do $(BIN)/prsgd train +experiment=$$name || exit; done
 	$(MAKE) figures
 
 bench: $(READY) ## prsgd beside its peers, on DATA="data=... KEY=VALUE" or synthetic images

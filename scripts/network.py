@@ -21,8 +21,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from measure import markdown, run
 
-from prsgd.report.figures import HEIGHT, MARKERS, STYLE, WIDTH, caption, save
 from prsgd.report.load import load_run
+from prsgd.report.style import HEIGHT, MARKERS, STYLE, WIDTH, caption, save
 from prsgd.report.tables import at_target
 
 OUT = Path("results/network")

@@ -19,7 +19,7 @@ from prsgd.config import run_name
 from prsgd.errors import Refused
 from prsgd.records import METRICS, RunFolder
 from prsgd.report import report
-from prsgd.report.figures import steps_by_workers
+from prsgd.report.ends import by_interval, interval_lines, steps_by_workers
 from prsgd.report.load import groups, load
 from prsgd.report.speedup import lines
 from prsgd.report.tables import at_target, common_target, summary
@@ -202,7 +202,7 @@ def test_the_lines_of_a_speed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return plot(axes, x, y, *more, **style)
 
     monkeypatch.setattr(Axes, "plot", spy)
-    steps_by_workers(group, lines(group), tmp_path / "speedup")
+    steps_by_workers(lines(group), group, tmp_path / "speedup")
     workers, steps = drawn["PR-SGD, γ = 0.1, I = 8"]
     target = np.exp(-0.5)  # where one worker ended: exp(-0.1 N epoch), and 20 steps an epoch
     assert common_target(group) == pytest.approx(target)
@@ -212,6 +212,18 @@ def test_the_lines_of_a_speed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert fast == pytest.approx([20 * 2.5, 20 * 1.25], rel=0.04)
     assert drawn["ideal: 1/N"] == ([1, 4], [fast[0], fast[0] / 4])
     assert drawn["_"] == ([1, 4], [steps[0], steps[0] / 4])  # the ideal of the others
+
+
+def test_a_figure_by_interval_needs_three(results: Path) -> None:
+    [group] = [g for g in groups(load(results)[0]) if len(g.series) == 4]
+    assert interval_lines(group) == {}
+    fixture_run(results, 0.2, algorithm=part("prsgd", interval=64))
+    [group] = [g for g in groups(load(results)[0]) if len(g.series) == 5]
+    assert {
+        label: [series.interval for series in line] for label, line in interval_lines(group).items()
+    } == {"mini-batch SGD": [None], "PR-SGD": [8, 32, 64], "one-shot averaging": [None]}
+    by_interval(interval_lines(group), group, results / "intervals")
+    assert (results / "intervals.svg").exists()
 
 
 def test_lists_are_told_apart_in_labels(tmp_path: Path) -> None:

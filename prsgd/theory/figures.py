@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from prsgd.report.figures import HEIGHT, MARKERS, STYLE, WIDTH, save
+from prsgd.report.style import HEIGHT, MARKERS, STYLE, WIDTH, save
 from prsgd.theory.lab import Finding
 
 ERROR = r"mean of $\Vert\nabla f(\bar{x})\Vert^2$"

@@ -1,0 +1,91 @@
+"""What all figures share: colours and markers, axes, captions, and the two formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+
+from prsgd.report.load import Group
+
+STYLE: Any = {
+    "font.size": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 3.5,
+    "legend.frameon": False,
+    "svg.hashsalt": "prsgd",
+    "svg.fonttype": "none",
+}
+WIDTH, HEIGHT = 7.0, 3.0  # inches
+MARKERS = "osD^vP*Xh<>"
+LARGEST_INTERVAL = 128  # end of the colour scale
+
+
+def looks(group: Group) -> list[dict[str, Any]]:
+    """A colour and a marker per series: by interval, the same in every figure, where that tells
+    the series apart; by place in the legend where it does not."""
+    by_interval = len({series.interval for series in group.series}) == len(group.series)
+    styles = []
+    for place, series in enumerate(group.series):
+        colour: Any = mpl.colormaps["tab20"](
+            2 * place % 20 + place // 10 % 2
+        )  # the dark ones first
+        if by_interval and series.interval is not None:
+            share = np.log2(series.interval) / np.log2(LARGEST_INTERVAL)
+            colour = mpl.colormaps["viridis"](0.9 * min(1.0, share))
+        elif by_interval:
+            colour = "black"
+        styles.append({"color": colour, "marker": MARKERS[place % len(MARKERS)]})
+    return styles
+
+
+def logarithmic(axes: Axes) -> None:
+    axes.set_xscale("log")
+    ticks(axes.xaxis, axes.get_xlim())
+
+
+def ticks(axis: Axis, limits: tuple[float, float]) -> None:
+    """Of a logarithmic axis: 1, 2, 5 where it is short."""
+    low, high = limits
+    steps = (1, 2, 5) if high < 100 * low else (1,)
+    axis.set_major_locator(mpl.ticker.LogLocator(subs=steps))
+    axis.set_minor_formatter(mpl.ticker.NullFormatter())
+    axis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,g}"))
+
+
+def finish(figure: Figure, legend_of: Axes, group: Group, path: Path) -> None:
+    """Caption above, legend below; write both formats."""
+    caption(figure, group.caption)
+    handles, labels = legend_of.get_legend_handles_labels()
+    longest = 0.5 + 0.065 * max(map(len, labels), default=0)  # inches
+    columns = max(1, min(len(labels), int(WIDTH / longest)))
+    rows = -(-len(labels) // columns)
+    figure.legend(handles, labels, loc="lower center", ncols=columns)
+    figure.set_size_inches(WIDTH, HEIGHT + 0.2 * rows)
+    figure.tight_layout(rect=(0, 0.2 * rows / (HEIGHT + 0.2 * rows), 1, 1))
+    save(figure, path)
+
+
+def caption(figure: Figure, text: str) -> None:
+    """Above the panels, in lines that fit."""
+    figure.suptitle(fill(text, 92), fontsize=8.5)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write both formats, the same bytes every time."""
+    figure.savefig(path.with_suffix(".png"), dpi=200)
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    plt.close(figure)
