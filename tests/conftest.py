@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,6 +64,10 @@ def small_run(**values: Any) -> Run:
             **values,
         }
     )
+
+
+# a shell ignores it in what it runs in the background, and so would all processes of the tests
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
