@@ -156,13 +156,17 @@ def parts(repeats: int) -> None:
             "bare gloo all-reduce": bare_all_reduce(),
             "a round of two processes": between_two("fast"),
             "the same with exact sums": between_two("exact"),
-            "from a killed process to training again": recovery(),
+            "from a process's death in mid-round to training again": recovery(),
         }
         with torch.inference_mode():
             result["evaluation of 10,000 images"] = 40 * median_ms(look, 10)
         found += [{"repeat": repeat, "part": k, "ms": v} for k, v in result.items()]
         print(result, flush=True)
-    frame = pd.DataFrame(found)
+    write_parts(pd.DataFrame(found))
+
+
+def write_parts(frame: pd.DataFrame) -> None:
+    """The table of medians."""
     medians = frame.groupby("part", sort=False)["ms"].median()
     step = medians.iloc[0]
     lines = [["", "ms", "of the step"]]
@@ -172,7 +176,7 @@ def parts(repeats: int) -> None:
         lines.append([str(name), f"{value:.3g}" if value < 100 else f"{value:.0f}", share])
     text = (
         f"ResNet-20, batch 32, bf16, one process with one thread and {HOSTED} workers, on "
-        f"{hardware()}; medians of {repeats} repeats.\n\n{markdown(lines, 1)}"
+        f"{hardware()}; medians of {frame['repeat'].max()} repeats.\n\n{markdown(lines, 1)}"
     )
     write("parts", frame, text)
 
