@@ -41,7 +41,7 @@ def test_a_wheel_trains_from_another_folder(tmp_path: Path, cache: Path) -> None
     assert (site / "prsgd/conf/config.yaml").exists()
     small = ["model=mlp", "data=synthetic", "data.size=8", "workers=2", "batch_size=8", "epochs=1"]
     assert "test accuracy" in run(fresh / "prsgd", "train", *small)
-    assert "epochs, rounds, bytes, time, drift, ends (png, svg)" in run(fresh / "prsgd", "figures")
+    assert "epochs, rounds, bytes, time, ends, drift (png, svg)" in run(fresh / "prsgd", "figures")
 
 
 def test_imports_run_one_way() -> None:

@@ -95,6 +95,15 @@ def test_seeds_are_one_curve_and_data_and_models_have_panels_of_their_own(result
     )
 
 
+def test_mini_batch_sgd_alone_has_no_figure_of_drift(tmp_path: Path) -> None:
+    fixture_run(tmp_path / "runs", algorithm=part("minibatch"))
+    report(tmp_path / "runs", tmp_path / "figures")
+    [folder] = (tmp_path / "figures").iterdir()
+    assert {path.name for path in folder.iterdir()} == (
+        FIGURES - {"drift.png", "drift.svg"} | {"summary.md", "summary.csv"}
+    )
+
+
 def test_what_differs_is_in_the_label(tmp_path: Path) -> None:
     fixture_run(tmp_path, lr=0.05)
     fixture_run(tmp_path, lr=0.1)
@@ -140,7 +149,7 @@ def test_every_figure_and_table_is_written(results: Path, capsys: pytest.Capture
     for slug in ("toys-mlp-8", "other-toys-mlp-8", "toys-mlp-9"):
         names = {path.name for path in (results / "figures" / slug).iterdir()}
         assert names == FIGURES | {"summary.md", "summary.csv"}
-        assert f"figures/{slug}: epochs, rounds, bytes, time, drift, ends (png, svg)" in said
+        assert f"figures/{slug}: epochs, rounds, bytes, time, ends, drift (png, svg)" in said
     svg = (results / "figures/toys-mlp-8/epochs.svg").read_text()
     for words in (
         "PR-SGD, I = 32",

@@ -12,7 +12,7 @@ import pandas as pd
 
 from prsgd.report import ends, speedup
 from prsgd.report.load import Group
-from prsgd.report.style import HEIGHT, STYLE, WIDTH, finish, logarithmic, looks
+from prsgd.report.style import HEIGHT, STYLE, WIDTH, finish, logarithmic, looks, ticks
 
 
 def draw(group: Group, folder: Path) -> list[str]:
@@ -29,9 +29,11 @@ def draw(group: Group, folder: Path) -> list[str]:
     with mpl.rc_context(STYLE):
         for name, (label, x, log) in axes.items():
             progress(group, folder / name, label, x, log)
-        drift(group, folder / "drift")
+        names = [*axes, "ends"]
         ends.ends(group, folder / "ends")
-        names = [*axes, "drift", "ends"]
+        if any((run.rounds["drift"] > 0).any() for series in group.series for run in series.runs):
+            drift(group, folder / "drift")
+            names.append("drift")
         if lines := ends.interval_lines(group):
             ends.by_interval(lines, group, folder / "intervals")
             names.append("intervals")
@@ -63,8 +65,7 @@ def progress(
                 low, high = middle - spread, middle + spread
                 axes.fill_between(x(mean), low, high, color=style["color"], alpha=0.2, linewidth=0)
     loss.set(ylabel=r"training loss of $\bar{x}$", yscale="log")
-    loss.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:.3g}"))
-    loss.yaxis.set_minor_formatter(mpl.ticker.LogFormatter(minor_thresholds=(1.5, 0.7)))
+    ticks(loss.yaxis, loss.get_ylim())
     accuracy.set(ylabel=r"test accuracy of $\bar{x}$ (%)")
     for axes in (loss, accuracy):
         axes.set(xlabel=label)

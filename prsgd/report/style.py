@@ -58,9 +58,15 @@ def logarithmic(axes: Axes) -> None:
 
 
 def ticks(axis: Axis, limits: tuple[float, float]) -> None:
-    """Of a logarithmic axis: 1, 2, 5 where it is short."""
+    """Of a logarithmic axis: the shorter it is, the more."""
     low, high = limits
-    steps = (1, 2, 5) if high < 100 * low else (1,)
+    steps: tuple[float, ...] = (1,)
+    if high < 2.5 * low:
+        steps = (1, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9)
+    elif high < 5 * low:
+        steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    elif high < 100 * low:
+        steps = (1, 2, 5)
     axis.set_major_locator(mpl.ticker.LogLocator(subs=steps))
     axis.set_minor_formatter(mpl.ticker.NullFormatter())
     axis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,g}"))
