@@ -22,7 +22,7 @@ import pandas as pd
 from measure import markdown, run
 
 from prsgd.report.load import load_run
-from prsgd.report.style import HEIGHT, MARKERS, STYLE, WIDTH, caption, save
+from prsgd.report.style import HEIGHT, MARKERS, STYLE, WIDTH, caption, powers_of_two, save
 from prsgd.report.tables import at_target
 
 OUT = Path("results/network")
@@ -98,8 +98,7 @@ def draw(frame: pd.DataFrame, heading: str) -> None:
             style = {"color": f"C{place}", "marker": MARKERS[place]}
             axes.plot(rows["interval"], rows["measured_seconds"], label=rate, **style)
             axes.plot(rows["interval"], rows["predicted_seconds"], "--", color=f"C{place}")
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
+        powers_of_two(axes)
         axes.set(xlabel="interval I", ylabel="time to the loss (s)")
         axes.set_ylim(bottom=0)
         axes.legend()

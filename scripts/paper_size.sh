@@ -5,7 +5,7 @@
 #   scripts/paper_size.sh --dry-run      # what it would train
 #   scripts/paper_size.sh                # again, after an interruption, to go on
 #
-# The recipe is that of conf/experiment/paper.yaml, where γ was chosen for 20 epochs of JPEG images;
+# The recipe is that of conf/experiment/paper.yaml, where γ was chosen by five epochs of JPEG images;
 # add KEY=VALUE for another, e.g. lr=0.1.
 set -eu
 cd "$(dirname "$0")/.."

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from textwrap import dedent
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,6 @@ from prsgd.plan import Job
 from prsgd.records import RunFolder
 from prsgd.stop import WEIGHTS
 
-T = TypeVar("T")
 EXACT = ("reduction=exact", "momentum=0.9", "checkpoint_seconds=0.3")
 LONG = (*EXACT, "epochs=150")
 
@@ -59,6 +59,15 @@ def no_process_left(out: str) -> bool:
         except OSError:
             continue
     return not any(f"out={out}".encode() in command.split(b"\0") for command in commands)
+
+
+def method_of_ones_own(folder: Path, source: str) -> tuple[str, ...]:
+    """The arguments that choose the class `Mine` of this source."""
+    (folder / "mine/algorithm").mkdir(parents=True)
+    yaml = "_target_: mymethod.Mine\ninterval: ${interval}\n"
+    (folder / "mine/algorithm/mine.yaml").write_text(yaml)
+    (folder / "mymethod.py").write_text(dedent(source))
+    return "--config-dir", "mine", "plugins=[mymethod]", "algorithm=mine"
 
 
 @pytest.mark.dist
@@ -97,18 +106,18 @@ def test_those_who_compute_while_one_dies_are_not_stopped(
     prsgd: Command, tmp_path: Path, cache: Path
 ) -> None:
     """Torch sends them SIGTERM, which nobody asked for."""
-    (tmp_path / "mine/algorithm").mkdir(parents=True)
-    (tmp_path / "mine/algorithm/slow.yaml").write_text("_target_: slow.Slow\ninterval: 8\n")
-    (tmp_path / "slow.py").write_text(
-        "import time\n"
-        "from prsgd.algorithms.restarted import PRSGD\n"
-        "class Slow(PRSGD):\n"
-        "    name = 'slow'\n"
-        "    def step(self, t, lr, workers):\n"
-        "        time.sleep(0.2)\n"
-        "        super().step(t, lr, workers)\n"
-    )
-    mine = ("--config-dir", "mine", "plugins=[slow]", "algorithm=slow", *EXACT, "epochs=2")
+    slow = """
+        import time
+        from prsgd.algorithms.restarted import PRSGD
+
+        class Mine(PRSGD):
+            name = "mine"
+
+            def step(self, t, lr, workers):
+                time.sleep(0.2)
+                super().step(t, lr, workers)
+    """
+    mine = (*method_of_ones_own(tmp_path, slow), *EXACT, "interval=8", "epochs=2")
     child = start(tmp_path, cache, *mine, "processes=3", "out=killed")
     wait_until(lambda: "\n" in metrics_text(tmp_path / "killed"))
     time.sleep(0.5)  # eight steps until they meet
@@ -167,18 +176,18 @@ def test_a_rank_that_dies_does_not_change_how_a_run_ended(
 @pytest.mark.dist
 def test_an_error_of_ones_own_is_not_tried_again(prsgd: Command, tmp_path: Path) -> None:
     """Only lost processes are worth another start."""
-    (tmp_path / "mine/algorithm").mkdir(parents=True)
-    (tmp_path / "mine/algorithm/bad.yaml").write_text("_target_: bad.Bad\ninterval: 3\n")
-    (tmp_path / "bad.py").write_text(
-        "from prsgd.algorithms.rounds import Rounds\n"
-        "class Bad(Rounds):\n"
-        "    name = 'bad'\n"
-        "    def communicate(self, lr, workers):\n"
-        "        if 0 in workers.cluster.hosted:\n"
-        "            raise ValueError('my own mistake')\n"
-        "        workers.average('keep')\n"
-    )
-    mine = ("--config-dir", "mine", "plugins=[bad]", "algorithm=bad")
+    bad = """
+        from prsgd.algorithms.rounds import Rounds
+
+        class Mine(Rounds):
+            name = "mine"
+
+            def communicate(self, lr, workers):
+                if 0 in workers.cluster.hosted:
+                    raise ValueError("my own mistake")
+                workers.average("keep")
+    """
+    mine = (*method_of_ones_own(tmp_path, bad), "interval=3")
     failed = prsgd("train", *mine, *SMALL, "processes=2", "epochs=2", "out=bad")
     assert failed.returncode == 1
     assert failed.stderr.count("ValueError: my own mistake") == 1
@@ -343,23 +352,20 @@ def until_done(begin: Callable[[], subprocess.Popen[str]]) -> None:
 
 
 def disturb(
-    child: subprocess.Popen[str], draw: random.Random, strike: Callable[[int], T]
-) -> T | None:
-    """At a random moment of the first seconds, where it still runs; what `strike` returns."""
+    child: subprocess.Popen[str], draw: random.Random, strike: Callable[[int], None]
+) -> None:
+    """At a random moment of the first seconds, where it still runs."""
     try:
         child.wait(timeout=draw.uniform(1.0, 6.0))
     except subprocess.TimeoutExpired:
-        return strike(child.pid)
-    return None
+        strike(child.pid)
 
 
-def kill_rank(draw: random.Random) -> Callable[[int], bool]:
-    def strike(pid: int) -> bool:
-        """Whether there was one."""
+def kill_rank(draw: random.Random) -> Callable[[int], None]:
+    def strike(pid: int) -> None:
         ranks = children(pid)
         if ranks:
             os.kill(draw.choice(ranks), signal.SIGKILL)
-        return bool(ranks)
 
     return strike
 

@@ -10,8 +10,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from prsgd.report import speedup
-from prsgd.report.load import Group, Series, differences
-from prsgd.report.style import HEIGHT, MARKERS, WIDTH, caption, finish, looks, save, ticks
+from prsgd.report.load import TOLD, Group, Series, differences
+from prsgd.report.style import (
+    HEIGHT,
+    MARKERS,
+    WIDTH,
+    caption,
+    finish,
+    looks,
+    powers_of_two,
+    save,
+    ticks,
+)
 from prsgd.report.tables import common_target
 
 PANELS = (
@@ -48,9 +58,8 @@ def ends(group: Group, path: Path) -> None:
 def interval_lines(group: Group) -> dict[str, list[Series]]:
     """Runs that differ in I only, where there are three or more, and methods without one."""
     found: dict[str, list[Series]] = defaultdict(list)
-    told = ("algorithm._target_", "algorithm.interval")
     for series in group.series:
-        found[", ".join([series.algorithm, *differences(group, series, told)])].append(series)
+        found[", ".join([series.algorithm, *differences(group, series, TOLD)])].append(series)
     lines = {k: v for k, v in found.items() if v[0].interval is None or len(v) > 2}
     return lines if any(line[0].interval is not None for line in lines.values()) else {}
 
@@ -75,8 +84,7 @@ def by_interval(lines: dict[str, list[Series]], group: Group, path: Path) -> Non
                 axes.errorbar(
                     intervals, middle, spread, label=name, color=colour, marker=marker, capsize=2
                 )
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
+        powers_of_two(axes)
         axes.set(xlabel="interval I", ylabel=label)
     finish(figure, panels[0], group, path)
 
@@ -100,6 +108,5 @@ def steps_by_workers(lines: dict[str, list[Series]], group: Group, path: Path) -
         axes.plot([fewest, most], ideal, label=label, color="black", linestyle="--", linewidth=1)
     axes.set(xlabel="workers N", ylabel=f"steps to a training loss of {target:.3g}", yscale="log")
     ticks(axes.yaxis, axes.get_ylim())
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
+    powers_of_two(axes)
     finish(figure, axes, group, path)

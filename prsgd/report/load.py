@@ -37,6 +37,7 @@ NAMES = {
     "VRLSGD": "VRL-SGD",
     "Scaffold": "SCAFFOLD",
 }
+TOLD = ("algorithm._target_", "algorithm.interval")  # what every label says
 SYMBOLS = {"workers": "N", "batch_size": "b", "lr": "γ", "algorithm.interval": "I", "momentum": "β"}
 
 
@@ -236,18 +237,17 @@ def _order(series: Series) -> tuple[Any, ...]:
 def _label(group: Group) -> None:
     """What tells a curve from the others; a value that most curves share stands in the caption."""
     essences = [series.runs[0].essence for series in group.series]
-    told = ("algorithm._target_", "algorithm.interval")
     for key in dict.fromkeys(key for essence in essences for key in essence):
         found = Counter(json.dumps(e[key]) for e in essences if key in e)
         [(usual, count)] = found.most_common(1)
         usual_enough = len(found) == 1 or count > max(2, len(essences) / 2)
         if found.total() == len(essences) and usual_enough:
             group.common[key] = json.loads(usual)
-            if len(found) > 1 and key not in told:
+            if len(found) > 1 and key not in TOLD:
                 group.exceptions.append(key)
     for series in group.series:
         interval = [] if series.interval is None else [f"I = {series.interval}"]
-        series.label = ", ".join([series.algorithm, *interval, *differences(group, series, told)])
+        series.label = ", ".join([series.algorithm, *interval, *differences(group, series, TOLD)])
 
 
 def differences(group: Group, series: Series, told: Collection[str]) -> list[str]:

@@ -7,11 +7,10 @@ from itertools import product
 from math import isclose, sqrt
 
 from prsgd.cost import theory_interval
-from prsgd.report.load import NAMES, Group, Series, differences
+from prsgd.report.load import NAMES, TOLD, Group, Series, differences
 from prsgd.report.tables import at_target
 
 COROLLARY = "I of Corollary 1"
-TOLD = ("workers", "lr", "algorithm._target_", "algorithm.interval")
 
 
 def lines(group: Group) -> dict[str, list[Series]]:
@@ -34,7 +33,7 @@ def lines(group: Group) -> dict[str, list[Series]]:
             f"γ = {base:g}{root}" for base in bases if isclose(lr, base * growth, rel_tol=0.01)
         ]
         rules = every_interval if _at_any_interval(series) else _interval_rules(series)
-        others = differences(group, series, TOLD)
+        others = differences(group, series, (*TOLD, "workers", "lr"))
         for rate, rule in product(rates, rules):
             found[", ".join(filter(None, [series.algorithm, rate, rule, *others]))].append(series)
     return {

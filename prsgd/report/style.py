@@ -57,6 +57,12 @@ def logarithmic(axes: Axes) -> None:
     ticks(axes.xaxis, axes.get_xlim())
 
 
+def powers_of_two(axes: Axes) -> None:
+    """For x that doubles, N or I."""
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
+
+
 def ticks(axis: Axis, limits: tuple[float, float]) -> None:
     """Of a logarithmic axis: the shorter it is, the more."""
     low, high = limits
