@@ -35,11 +35,12 @@ type: $(READY) ## types
 	$(BIN)/mypy
 
 figures: $(READY) ## redraw the figures of all committed results, and of runs/ where there are any
-	@for folder in $(sort $(dir $(patsubst %/,%,$(dir $(wildcard results/*/*/config.yaml results/*/*/*/config.yaml runs/*/config.yaml))))); do \
-		$(BIN)/prsgd figures $$folder || exit; done
+	@echo $(sort $(dir $(patsubst %/,%,$(dir $(wildcard results/*/*/config.yaml results/*/*/*/config.yaml runs/*/config.yaml))))) \
+		| xargs -n 1 -P $$(getconf _NPROCESSORS_ONLN) $(BIN)/prsgd figures
 	@test ! -d results/network || $(BIN)/python scripts/network.py --table
+	@$(BIN)/python scripts/tables.py
 
-EXPERIMENTS := paper interval noniid momentum order speedup rate rate_plain paper_plain short unequal falling family
+EXPERIMENTS := paper interval noniid momentum order speedup rate rate_plain rate_resnet8 paper_plain short unequal falling family
 
 reproduce: $(READY) ## train what is missing of the committed results, and draw all of them; first says how long it takes
 	$(BIN)/prsgd verify --out results/theory

@@ -1,0 +1,128 @@
+"""The tables in RESULTS.md and README.md, from the committed records.
+
+    .venv/bin/python scripts/tables.py
+
+A table stands between <!-- KIND PATH ... --> and <!-- end -->. KIND is
+`ends` (where each curve of these folders ended, and how far from mini-batch SGD),
+`speedup` (steps to the common loss by N), or `copy` (the table of a Markdown file).
+"""
+
+from __future__ import annotations
+
+import re
+from math import sqrt
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from measure import markdown
+
+from prsgd.report import speedup
+from prsgd.report.load import NAMES, Group, Series, groups, load
+from prsgd.report.tables import common_target
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = (ROOT / "README.md", ROOT / "results" / "RESULTS.md")
+BLOCK = re.compile(r"(<!-- (\w+) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TEST_IMAGES = 10_000  # of CIFAR-10
+COLUMNS = (("consensus_train_loss", 1, 3), ("test_accuracy", 100, 2))  # scale, digits
+
+
+def filled(text: str) -> str:
+    """The document with its tables as the records have them now."""
+    kinds = {"ends": ends, "speedup": steps, "copy": copied}
+    return BLOCK.sub(lambda block: block[1] + kinds[block[2]](*block[3].split()) + block[4], text)
+
+
+def ends(*folders: str) -> str:
+    """One row per curve; a first column with the folder's name where there are several."""
+    head = ["run", "seeds", "training loss", "difference", "test accuracy (%)", "difference"]
+    lines = [[*head, "rounds", "sent by a worker (MB)"]]
+    for folder in folders:
+        group = the_group(folder)
+        baseline = minibatch(group)
+        for series in group.series:
+            name = series.label if len(folders) == 1 else f"{Path(folder).name}, {series.label}"
+            last = series.mean.iloc[-1]
+            line = [name, str(len(series.runs))]
+            for column, scale, digits in COLUMNS:
+                spread = scale * series.deviation[column].iloc[-1]
+                line.append(with_error(scale * last[column], spread, digits))
+                line.append(difference(series, baseline, column, scale, digits))
+            lines.append([*line, f"{last['round']:,.0f}", f"{last['payload_bytes'] / 1e6:,.0f}"])
+    return markdown(lines, 1)
+
+
+def difference(
+    series: Series, baseline: Series | None, column: str, scale: float, digits: int
+) -> str:
+    """From mini-batch SGD, with its standard error.
+
+    With two seeds or more that is of the pairs of equal seeds; with one, and for accuracies, of two
+    independent samples of the test images.
+    """
+    if baseline is None or series is baseline:
+        return ""
+    mine, theirs = (
+        {run.config["seed"]: scale * run.metrics[column].iloc[-1] for run in s.runs}
+        for s in (series, baseline)
+    )
+    pairs = np.array([mine[seed] - theirs[seed] for seed in mine if seed in theirs])
+    if len(pairs) > 1:
+        error = pairs.std(ddof=1) / sqrt(len(pairs))
+    elif column == "test_accuracy":
+        shares = [s.mean[column].iloc[-1] for s in (series, baseline)]
+        error = scale * sqrt(sum(p * (1 - p) for p in shares) / TEST_IMAGES)
+    else:
+        error = np.nan
+    return with_error(pairs.mean(), error, digits, "+")
+
+
+def with_error(value: float, error: float, digits: int, sign: str = "") -> str:
+    text = f"{value:{sign}.{digits}f}".replace("-", "−")
+    return text if np.isnan(error) else f"{text} ± {error:.{digits}f}"
+
+
+def minibatch(group: Group) -> Series | None:
+    """Mini-batch SGD, under its own name or as restarted SGD with I = 1."""
+
+    def is_it(series: Series) -> bool:
+        restarts = series.config.get("algorithm.order") == "restart" and series.interval == 1
+        return restarts or series.algorithm == NAMES["MiniBatchSGD"]
+
+    found = [series for series in group.series if is_it(series)]
+    return found[0] if len(found) == 1 else None
+
+
+def steps(folder: str) -> str:
+    """Steps per worker to the common loss, a row per line of the speed-up figure."""
+    group = the_group(folder)
+    target = common_target(group)
+    everyone = sorted({series.config["workers"] for series in group.series})
+    head = [f"steps to {target:.3g}", *(f"N = {n}" for n in everyone), "slope on log N"]
+    lines = [head]
+    for label, members in speedup.lines(group).items():
+        taken = pd.Series({s.config["workers"]: speedup.steps_to(s, target) for s in members})
+        slope = np.polyfit(np.log(taken.index), np.log(taken), 1)[0]
+        cells = ["" if n not in taken else f"{taken[n]:,.0f}" for n in everyone]
+        lines.append([label, *cells, with_error(slope, np.nan, 2)])
+    return markdown(lines, 1)
+
+
+def copied(path: str) -> str:
+    lines = (ROOT / path).read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if line.startswith("|"))
+
+
+def the_group(folder: str) -> Group:
+    [group] = groups(load(ROOT / folder)[0])
+    return group
+
+
+def main() -> None:
+    for document in DOCUMENTS:
+        document.write_text(filled(document.read_text()))
+
+
+if __name__ == "__main__":
+    main()
