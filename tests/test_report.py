@@ -33,13 +33,26 @@ FIGURES = {
 
 
 def fixture_run(
-    results: Path, rate: float = 0.5, data: str = "toys", status: str = "done", **keys: Any
+    results: Path,
+    rate: float = 0.5,
+    data: str = "toys",
+    status: str = "done",
+    processor: str = "EPYC",
+    **keys: Any,
 ) -> Path:
     """A run whose loss is exp(-rate epoch), with ten rounds an epoch, one second each."""
     run = small_run(**keys)
     folder = RunFolder(results / run_name(run, "fp32", data))
     folder.create(run.as_dict())
-    folder.write_environment({"data": data, "data_fingerprint": data})
+    folder.write_environment(
+        {
+            "data": data,
+            "data_fingerprint": data,
+            "processor": processor,
+            "cores": 2,
+            "device": "cpu",
+        }
+    )
     folder.begin_tables()
     for epoch in range(EPOCHS + 1):
         loss = float(np.exp(-rate * epoch))
@@ -221,6 +234,17 @@ def test_the_lines_of_a_speed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert fast == pytest.approx([20 * 2.5, 20 * 1.25], rel=0.04)
     assert drawn["ideal: 1/N"] == ([1, 4], [fast[0], fast[0] / 4])
     assert drawn["_"] == ([1, 4], [steps[0], steps[0] / 4])  # the ideal of the others
+
+
+def test_times_of_two_machines_do_not_compare(tmp_path: Path) -> None:
+    fixture_run(tmp_path, seed=0)
+    fixture_run(tmp_path, algorithm=part("prsgd", interval=4), processor="Xeon")
+    report(tmp_path, tmp_path / "figures")
+    folder = tmp_path / "figures/toys-mlp-8"
+    drawn = {path.name for path in folder.iterdir()} - {"summary.md", "summary.csv"}
+    assert drawn == FIGURES - {"time.png", "time.svg"}
+    told = "Times do not compare: these runs are of 2 cores of EPYC (cpu), 2 cores of Xeon (cpu)."
+    assert told in (folder / "summary.md").read_text()
 
 
 def test_a_figure_by_interval_needs_three(results: Path) -> None:

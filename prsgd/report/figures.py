@@ -21,8 +21,9 @@ def draw(group: Group, folder: Path) -> list[str]:
         "epochs": ("epochs of all workers together", lambda m: m["epoch"], False),
         "rounds": ("communication rounds", lambda m: m["round"], True),
         "bytes": ("sent by one worker between all (MB)", lambda m: m["payload_bytes"] / 1e6, True),
-        "time": ("training time (s)", lambda m: m["train_seconds"], False),
     }
+    if len(group.machines) == 1:
+        axes["time"] = ("training time (s)", lambda m: m["train_seconds"], False)
     if any(series.config.get("speeds") for series in group.series):
         label = "virtual time (steps of a worker of speed 1)"
         axes["virtual_time"] = (label, lambda m: m["virtual_time"], False)

@@ -49,6 +49,7 @@ class Loaded:
     config: dict[str, Any]
     data: str
     fingerprint: str
+    machine: str
     metrics: pd.DataFrame
     rounds: pd.DataFrame
 
@@ -140,6 +141,11 @@ class Group:
         return self.series[0].runs[0].data
 
     @property
+    def machines(self) -> list[str]:
+        """Where the runs were: of one machine, times compare."""
+        return sorted({run.machine for series in self.series for run in series.runs})
+
+    @property
     def model(self) -> str:
         config = self.series[0].config
         name: str = config["model._target_"].rpartition(".")[2]
@@ -192,6 +198,7 @@ def load_run(path: Path) -> Loaded:
         environment = json.loads((path / "environment.json").read_text())
         tables = [pd.read_csv(path / name) for name in ("metrics.csv", "rounds.csv")]
         data, fingerprint = environment["data"], environment["data_fingerprint"]
+        machine = "{cores} cores of {processor} ({device})".format(**environment)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(f"its records are damaged: {error}") from error
     for table, columns in zip(tables, (METRICS, ROUNDS), strict=True):
@@ -202,7 +209,7 @@ def load_run(path: Path) -> Loaded:
             raise Refused("its records are damaged: a table holds more than numbers")
     if len(tables[0]) < 2:
         raise Refused("its records are damaged: metrics.csv has no row after the start")
-    return Loaded(path, flat(config), data, fingerprint, tables[0], tables[1])
+    return Loaded(path, flat(config), data, fingerprint, machine, tables[0], tables[1])
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:

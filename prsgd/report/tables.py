@@ -19,8 +19,11 @@ def write_summary(group: Group, folder: Path) -> str:
     text = (
         f"{group.caption}. Losses and accuracies are those of the average model x̄; bytes are what "
         "one worker sent (+ within its group). The common target is the training loss "
-        f"{target:.4g}, reached by interpolation between rows.\n\n" + markdown(rows)
+        f"{target:.4g}, reached by interpolation between rows."
     )
+    if len(group.machines) > 1:
+        text += f" Times do not compare: these runs are of {', '.join(group.machines)}."
+    text += "\n\n" + markdown(rows)
     (folder / "summary.md").write_text(text)
     return text
 
