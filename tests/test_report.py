@@ -22,6 +22,7 @@ from prsgd.report import report
 from prsgd.report.ends import by_interval, interval_lines, steps_by_workers
 from prsgd.report.load import groups, load
 from prsgd.report.speedup import lines
+from prsgd.report.style import looks
 from prsgd.report.tables import at_target, common_target, summary
 
 EPOCHS = 5
@@ -234,6 +235,18 @@ def test_the_lines_of_a_speed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert fast == pytest.approx([20 * 2.5, 20 * 1.25], rel=0.04)
     assert drawn["ideal: 1/N"] == ([1, 4], [fast[0], fast[0] / 4])
     assert drawn["_"] == ([1, 4], [steps[0], steps[0] / 4])  # the ideal of the others
+
+
+def test_an_interval_has_one_colour_in_every_figure(results: Path, tmp_path: Path) -> None:
+    [group] = [g for g in groups(load(results)[0]) if len(g.series) == 4]
+    colours = {s.label: look["color"] for s, look in zip(group.series, looks(group), strict=True)}
+    assert colours["mini-batch SGD"] == "black"
+    assert len(set(colours.values())) == 4
+    alone = fixture_run(tmp_path / "alone", algorithm=part("prsgd", interval=32)).parent
+    [other] = groups(load(alone)[0])
+    assert looks(other)[0]["color"] == colours["PR-SGD, I = 32"]
+    other.series *= 2  # intervals do not tell these apart
+    assert looks(other)[0]["color"] != colours["PR-SGD, I = 32"]
 
 
 def test_times_of_two_machines_do_not_compare(tmp_path: Path) -> None:

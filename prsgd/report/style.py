@@ -32,22 +32,25 @@ STYLE: Any = {
 WIDTH, HEIGHT = 7.0, 3.0  # inches
 MARKERS = "osD^vP*Xh<>"
 LARGEST_INTERVAL = 128  # end of the colour scale
+WITHOUT_INTERVAL = ("black", "tab:red", "tab:orange")  # mini-batch SGD comes first
 
 
 def looks(group: Group) -> list[dict[str, Any]]:
     """A colour and a marker per series: by interval, the same in every figure, where that tells
     the series apart; by place in the legend where it does not."""
-    by_interval = len({series.interval for series in group.series}) == len(group.series)
+    intervals = [series.interval for series in group.series if series.interval is not None]
+    without = iter(WITHOUT_INTERVAL)
+    by_interval = len(set(intervals)) == len(intervals) >= len(group.series) - len(WITHOUT_INTERVAL)
     styles = []
     for place, series in enumerate(group.series):
-        colour: Any = mpl.colormaps["tab20"](
-            2 * place % 20 + place // 10 % 2
-        )  # the dark ones first
+        colour: Any
         if by_interval and series.interval is not None:
             share = np.log2(series.interval) / np.log2(LARGEST_INTERVAL)
             colour = mpl.colormaps["viridis"](0.9 * min(1.0, share))
         elif by_interval:
-            colour = "black"
+            colour = next(without)
+        else:
+            colour = mpl.colormaps["tab20"](2 * place % 20 + place // 10 % 2)  # dark ones first
         styles.append({"color": colour, "marker": MARKERS[place % len(MARKERS)]})
     return styles
 
