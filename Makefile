@@ -40,7 +40,7 @@ figures: $(READY) ## redraw the figures of all committed results, and of runs/ w
 	@test ! -d results/network || $(BIN)/python scripts/network.py --table
 	@$(BIN)/python scripts/tables.py
 
-EXPERIMENTS := paper one_shot interval noniid momentum order speedup rate rate_plain rate_resnet8 paper_plain short unequal falling family
+EXPERIMENTS := paper one_shot interval interval_half noniid momentum order speedup rate rate_plain rate_resnet8 paper_plain short unequal falling family
 
 reproduce: $(READY) ## train what is missing of the committed results, and draw all of them; first says how long it takes
 	$(BIN)/prsgd verify --out results/theory
