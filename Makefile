@@ -34,11 +34,11 @@ lint: $(READY) ## style, and which way imports run
 type: $(READY) ## types
 	$(BIN)/mypy
 
-figures: $(READY) ## redraw the figures of all committed results, and of runs/ where there are any
+figures: $(READY) ## redraw all figures and tables of results/, and those of runs/ where there are any
+	@test ! -f results/network/network.csv || $(BIN)/python scripts/network.py --table
+	@$(BIN)/python scripts/fill_tables.py
 	@echo $(sort $(dir $(patsubst %/,%,$(dir $(wildcard results/*/*/config.yaml results/*/*/*/config.yaml runs/*/config.yaml))))) \
-		| xargs -n 1 -P $$(getconf _NPROCESSORS_ONLN) $(BIN)/prsgd figures
-	@test ! -d results/network || $(BIN)/python scripts/network.py --table
-	@$(BIN)/python scripts/tables.py
+		| xargs -r -n 1 -P $$(getconf _NPROCESSORS_ONLN) $(BIN)/prsgd figures
 
 EXPERIMENTS := paper one_shot interval interval_half noniid momentum order speedup rate rate_plain rate_resnet8 paper_plain short unequal falling family
 

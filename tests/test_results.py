@@ -7,9 +7,9 @@ import re
 import subprocess
 from pathlib import Path
 
+import fill_tables
 import numpy as np
 import pytest
-import tables
 from conftest import part
 from test_report import fixture_run
 
@@ -18,11 +18,10 @@ from prsgd.records import RunFolder
 from prsgd.report.load import groups, load, load_run
 
 ROOT = Path(__file__).parent.parent
-LISTED = subprocess.run(
-    ["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True, check=True
-)
+LISTED = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True)
 COMMITTED = [ROOT / name for name in LISTED.stdout.splitlines()]
 RUNS = [path.parent for path in COMMITTED if path.name == "config.yaml"]
+pytestmark = pytest.mark.skipif(not COMMITTED, reason="not a checkout")
 DOCUMENTS = [ROOT / "README.md", *(path for path in COMMITTED if path.suffix == ".md")]
 
 
@@ -40,58 +39,117 @@ def test_results_are_small() -> None:
     assert sum(path.stat().st_size for path in COMMITTED) < 20e6
 
 
-@pytest.mark.parametrize("document", tables.DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", fill_tables.DOCUMENTS, ids=lambda path: path.name)
 def test_tables_are_those_of_the_records(document: Path) -> None:
     text = document.read_text()
-    assert tables.filled(text) == text
-    assert text.count("<!-- end -->") == len(tables.BLOCK.findall(text)) > 0
+    assert "<!-- ends results/paper/lr-0.05 -->" in text
+    assert fill_tables.filled(text) == text
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_what_a_document_shows_is_there(document: Path) -> None:
-    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)[)#]", document.read_text())
-    missing = [target for target in targets if not (document.parent / target).exists()]
-    assert not missing
+@pytest.mark.parametrize(
+    "text",
+    ["<!-- ends a -->\nx\n<!-- ends b -->\n<!-- end -->\n", "<!-- ends a -->\n", "<!-- end -->"],
+)
+def test_a_table_without_an_end_takes_nothing_with_it(text: str) -> None:
+    with pytest.raises(ValueError, match="a table has a beginning and no <!-- end -->"):
+        fill_tables.filled(text)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_shows_is_committed(document: Path) -> None:
+    there = {path for name in COMMITTED for path in (name, *name.parents)}
+    links = re.findall(r"\]\((?!https?:|#)(results/[^)#\s]+|[^)#\s]+)[)#]", document.read_text())
+    paths = [(document.parent / link).resolve() for link in links]
+    results = [path for path in paths if path.is_relative_to(ROOT / "results")]
+    assert [path for path in results if path not in there] == []
+    assert [path for path in paths if not path.exists()] == []
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+
+
+def signed(value: float, error: float, digits: int) -> str:
+    return f"{value:+.{digits}f} ± {error:.{digits}f}".replace("-", "−")
 
 
 def test_a_table_of_ends_by_hand(tmp_path: Path) -> None:
-    """Differences are of equal seeds: of losses 2, 3 against 1, 1 they are 1.5 ± 0.5."""
-    at_end = {0: (0.1, 0.3), 1: (0.2, 0.3)}  # rate: a loss of exp(-5 rate), accuracy 1 - loss / 2
-    for seed, (baseline, other) in at_end.items():
-        fixture_run(tmp_path, baseline, seed=seed, algorithm=part("minibatch"))
-        fixture_run(tmp_path, other, seed=seed, algorithm=part("prsgd", interval=8))
-    fixture_run(tmp_path, 0.3, seed=0, algorithm=part("prsgd", interval=16))
-    table = tables.ends(str(tmp_path))
-    rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.split("\n")]
-    losses = {rate: float(np.exp(-5 * rate)) for rate in (0.1, 0.2, 0.3)}
-    first, second = losses[0.3] - losses[0.1], losses[0.3] - losses[0.2]
-    mean, error = (first + second) / 2, abs(first - second) / 2  # √(Σ(d − mean)² / 1) / √2
-    assert rows[2][:4] == ["mini-batch SGD", "2", rows[2][2], ""]
-    assert rows[3][0] == "PR-SGD, I = 8"
-    assert rows[3][3] == f"{mean:+.3f} ± {error:.3f}".replace("-", "−")
-    assert rows[3][5] == f"{-50 * mean:+.2f} ± {50 * error:.2f}"
-    alone = [1 - losses[0.3] / 2, 1 - (losses[0.1] + losses[0.2]) / 4]
-    sampled = 100 * sum(p * (1 - p) / 10_000 for p in alone) ** 0.5
-    assert rows[4][3] == f"{first:+.3f}".replace("-", "−")
-    assert rows[4][5] == f"{-50 * first:+.2f} ± {sampled:.2f}"
-    assert rows[4][6:] == ["50", "0"]
+    """A rate of r ends with a loss of exp(-5 r) and an accuracy of 1 - loss / 2."""
+    for seed, rate in ((0, 0.1), (1, 0.2)):
+        fixture_run(tmp_path, rate, "CIFAR-10 (JPEG)", seed=seed, algorithm=part("minibatch"))
+    pr_sgd = {
+        (8, 0): 0.3,  # two seeds in common with the baseline
+        (8, 1): 0.3,
+        (16, 0): 0.3,  # one
+        (32, 7): 0.3,  # none
+    }
+    for (interval, seed), rate in pr_sgd.items():
+        algorithm = part("prsgd", interval=interval)
+        fixture_run(tmp_path, rate, "CIFAR-10 (JPEG)", seed=seed, algorithm=algorithm)
+    _, _, baseline, two, one, none = cells(fill_tables.ends(str(tmp_path)))
+    first, second, theirs = (float(np.exp(-5 * rate)) for rate in (0.1, 0.2, 0.3))
+    mean, spread = (first + second) / 2, (first - second) / 2**0.5
+    assert baseline[:3] == ["mini-batch SGD", "2", f"{mean:.3f} ± {spread:.3f}"]
+    assert baseline[3:6] == ["", f"{100 - 50 * mean:.2f} ± {50 * spread:.2f}", ""]
+    of_pairs = (first - second) / 2  # the deviation of two, over √2
+    assert two[:3] == ["PR-SGD, I = 8", "2", f"{theirs:.3f} ± 0.000"]
+    assert two[3] == signed(theirs - mean, of_pairs, 3)
+    assert two[5] == signed(50 * (mean - theirs), 50 * of_pairs, 2)
+    assert one[3] == f"−{first - theirs:.3f}"
+    shares = (1 - theirs / 2, 1 - mean / 2)
+    sampled = 100 * sum(p * (1 - p) / 10_000 for p in shares) ** 0.5
+    assert one[5] == signed(50 * (first - theirs), sampled, 2)
+    assert (none[3], none[5]) == ("", "")
+    assert none[6:] == ["50", "0"]
 
 
-def test_restarted_sgd_at_every_step_is_the_baseline(tmp_path: Path) -> None:
+def test_runs_of_several_folders_are_called_by_them(tmp_path: Path) -> None:
+    """And where nothing is mini-batch SGD there is no difference from it."""
+    for name in ("iid", "by_label"):
+        fixture_run(tmp_path / name, data="CIFAR-10 (JPEG)", algorithm=part("prsgd", interval=8))
+    rows = cells(fill_tables.ends(str(tmp_path / "iid"), str(tmp_path / "by_label")))[2:]
+    assert [row[0] for row in rows] == ["iid, PR-SGD, I = 8", "by_label, PR-SGD, I = 8"]
+    assert [row[3] for row in rows] == ["", ""]
+
+
+def test_a_folder_with_an_unfinished_run_makes_no_table(tmp_path: Path) -> None:
+    fixture_run(tmp_path, status="interrupted")
+    with pytest.raises(ValueError, match="not finished"):
+        fill_tables.ends(str(tmp_path))
+
+
+def test_what_is_mini_batch_sgd(tmp_path: Path) -> None:
+    """I = 1 in the restarting order, if momentum is averaged as well; its own name comes first."""
     for order in ("restart", "literal"):
         for interval in (1, 8):
             fixture_run(tmp_path, algorithm=part("prsgd", interval=interval, order=order))
     [group] = groups(load(tmp_path)[0])
-    baseline = tables.minibatch(group)
-    assert baseline is not None
-    assert baseline.label == "PR-SGD, I = 1, order = restart"
+    found = fill_tables.minibatch(group)
+    assert found is not None
+    assert found.label == "PR-SGD, I = 1, order = restart"
+    fixture_run(tmp_path, algorithm=part("minibatch"))
+    [group] = groups(load(tmp_path)[0])
+    found = fill_tables.minibatch(group)
+    assert found is not None
+    assert found.label == "mini-batch SGD"
+    reset = part("prsgd", interval=1, momentum_at_sync="reset")
+    folder = fixture_run(tmp_path / "reset", momentum=0.9, algorithm=reset).parent
+    assert fill_tables.minibatch(groups(load(folder)[0])[0]) is None
 
 
 def test_a_table_of_steps_by_hand(tmp_path: Path) -> None:
-    """A loss of exp(-rate epoch), an epoch of 20 steps: exp(-1) is reached in 1 / rate epochs."""
-    for workers, rate in ((1, 0.2), (2, 0.25), (4, 0.5)):
+    """A loss of exp(-rate epoch), an epoch of 20 steps: exp(-1) is reached in 1 / rate epochs.
+
+    N = 8 is there before the first row, and nobody knows when.
+    """
+    for workers, rate in ((1, 0.2), (2, 0.25), (4, 0.5), (8, 2.0)):
         fixture_run(tmp_path, rate, workers=workers, algorithm=part("prsgd", interval=8))
-    head, _, row = tables.steps(str(tmp_path)).splitlines()
-    assert head == "| steps to 0.368 | N = 1 | N = 2 | N = 4 | slope on log N |"
+    head, _, row = fill_tables.steps(str(tmp_path)).splitlines()
+    assert head == "| steps to 0.368 | N = 1 | N = 2 | N = 4 | N = 8 | slope on log N |"
     slope = (np.log2(40) - np.log2(100)) / 2
-    assert row == f"| PR-SGD, γ = 0.05, I = 8 | 100 | 80 | 40 | −{-slope:.2f} |"
+    assert row == f"| PR-SGD, γ = 0.05, I = 8 | 100 | 80 | 40 |  | −{-slope:.2f} |"
+
+
+def test_the_table_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("Words.\n\n| a |\n| --- |\n| 1 |\n")
+    assert fill_tables.copied(str(tmp_path / "a.md")) == "| a |\n| --- |\n| 1 |\n"

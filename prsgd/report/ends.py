@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -13,10 +12,10 @@ import numpy as np
 from prsgd.report import speedup
 from prsgd.report.load import TOLD, Group, Series, differences
 from prsgd.report.style import (
+    BASELINES,
     HEIGHT,
     MARKERS,
     WIDTH,
-    WITHOUT_INTERVAL,
     caption,
     finish,
     looks,
@@ -71,9 +70,7 @@ def by_interval(lines: dict[str, list[Series]], group: Group, path: Path) -> Non
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, HEIGHT))
     for axes, (column, scale, label) in zip(panels, PANELS, strict=True):
         for place, (name, line) in enumerate(lines.items()):
-            colour: Any = mpl.colormaps["tab10"](place % 10)
-            if line[0].interval is None:
-                colour = WITHOUT_INTERVAL[place % len(WITHOUT_INTERVAL)]
+            colour = BASELINES.get(line[0].algorithm, mpl.colormaps["tab10"](place % 10))
             middle = np.array([scale * series.mean[column].iloc[-1] for series in line])
             spread = np.array([scale * series.deviation[column].iloc[-1] for series in line])
             spread = np.nan_to_num(spread)

@@ -14,9 +14,11 @@ from prsgd.report import ends, speedup
 from prsgd.report.load import Group
 from prsgd.report.style import HEIGHT, STYLE, WIDTH, finish, logarithmic, looks, ticks
 
+SOMETIMES = ("time", "virtual_time", "drift", "intervals", "speedup")
+
 
 def draw(group: Group, folder: Path) -> list[str]:
-    """The figures of the group, into `folder`; returns their names."""
+    """The figures of the group, into `folder`, where older ones go; returns their names."""
     axes: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series[float]], bool]] = {
         "epochs": ("epochs of all workers together", lambda m: m["epoch"], False),
         "rounds": ("communication rounds", lambda m: m["round"], True),
@@ -41,6 +43,9 @@ def draw(group: Group, folder: Path) -> list[str]:
         if lines := speedup.lines(group):
             ends.steps_by_workers(lines, group, folder / "speedup")
             names.append("speedup")
+    for old in {*SOMETIMES} - {*names}:
+        for path in folder.glob(f"{old}.[ps][nv]g"):
+            path.unlink()
     return names
 
 

@@ -142,7 +142,7 @@ class Group:
 
     @property
     def machines(self) -> list[str]:
-        """Where the runs were: of one machine, times compare."""
+        """The kinds of machine that the runs were on: within one, times compare."""
         return sorted({run.machine for series in self.series for run in series.runs})
 
     @property

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
-from prsgd.report.load import Group
+from prsgd.report.load import NAMES, Group
 
 STYLE: Any = {
     "font.size": 8.5,
@@ -32,15 +32,15 @@ STYLE: Any = {
 WIDTH, HEIGHT = 7.0, 3.0  # inches
 MARKERS = "osD^vP*Xh<>"
 LARGEST_INTERVAL = 128  # end of the colour scale
-WITHOUT_INTERVAL = ("black", "tab:red", "tab:orange")  # mini-batch SGD comes first
+BASELINES = {NAMES["MiniBatchSGD"]: "black", NAMES["OneShot"]: "tab:red"}
 
 
 def looks(group: Group) -> list[dict[str, Any]]:
     """A colour and a marker per series: by interval, the same in every figure, where that tells
     the series apart; by place in the legend where it does not."""
-    intervals = [series.interval for series in group.series if series.interval is not None]
-    without = iter(WITHOUT_INTERVAL)
-    by_interval = len(set(intervals)) == len(intervals) >= len(group.series) - len(WITHOUT_INTERVAL)
+    told_by = [series.interval or series.algorithm for series in group.series]
+    known = all(isinstance(x, int) or x in BASELINES for x in told_by)
+    by_interval = known and len(set(told_by)) == len(told_by)
     styles = []
     for place, series in enumerate(group.series):
         colour: Any
@@ -48,7 +48,7 @@ def looks(group: Group) -> list[dict[str, Any]]:
             share = np.log2(series.interval) / np.log2(LARGEST_INTERVAL)
             colour = mpl.colormaps["viridis"](0.9 * min(1.0, share))
         elif by_interval:
-            colour = next(without)
+            colour = BASELINES[series.algorithm]
         else:
             colour = mpl.colormaps["tab20"](2 * place % 20 + place // 10 % 2)  # dark ones first
         styles.append({"color": colour, "marker": MARKERS[place % len(MARKERS)]})

@@ -1,6 +1,6 @@
-"""The tables in RESULTS.md and README.md, from the committed records.
+"""Fill in the tables of RESULTS.md and README.md from the records in results/.
 
-    .venv/bin/python scripts/tables.py
+    .venv/bin/python scripts/fill_tables.py
 
 A table stands between <!-- KIND PATH ... --> and <!-- end -->. KIND is
 `ends` (where each curve of these folders ended, and how far from mini-batch SGD),
@@ -23,21 +23,25 @@ from prsgd.report.tables import common_target
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (ROOT / "README.md", ROOT / "results" / "RESULTS.md")
-BLOCK = re.compile(r"(<!-- (\w+) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-TEST_IMAGES = 10_000  # of CIFAR-10
+BEGIN, END = re.compile(r"<!-- \w+ [^>]+ -->\n"), "<!-- end -->"
+BLOCK = re.compile(r"(<!-- (\w+) ([^>]+) -->\n)((?!<!-- ).)*?(<!-- end -->)", re.DOTALL)
+TEST_IMAGES = {"CIFAR-10 (JPEG)": 10_000, "a sixth of CIFAR-10 (JPEG)": 2_000}
 COLUMNS = (("consensus_train_loss", 1, 3), ("test_accuracy", 100, 2))  # scale, digits
 
 
 def filled(text: str) -> str:
     """The document with its tables as the records have them now."""
+    if not len(BEGIN.findall(text)) == text.count(END) == len(BLOCK.findall(text)):
+        raise ValueError(f"a table has a beginning and no {END}, or the reverse")
     kinds = {"ends": ends, "speedup": steps, "copy": copied}
-    return BLOCK.sub(lambda block: block[1] + kinds[block[2]](*block[3].split()) + block[4], text)
+    return BLOCK.sub(lambda block: block[1] + kinds[block[2]](*block[3].split()) + block[5], text)
 
 
 def ends(*folders: str) -> str:
-    """One row per curve; a first column with the folder's name where there are several."""
-    head = ["run", "seeds", "training loss", "difference", "test accuracy (%)", "difference"]
-    lines = [[*head, "rounds", "sent by a worker (MB)"]]
+    """One row per curve, called by its folder as well where there are several."""
+    head = ["run", "seeds", "training loss", "from mini-batch SGD's"]
+    head += ["test accuracy (%)", "from mini-batch SGD's", "rounds", "sent by a worker (MB)"]
+    lines = [head]
     for folder in folders:
         group = the_group(folder)
         baseline = minibatch(group)
@@ -48,18 +52,19 @@ def ends(*folders: str) -> str:
             for column, scale, digits in COLUMNS:
                 spread = scale * series.deviation[column].iloc[-1]
                 line.append(with_error(scale * last[column], spread, digits))
-                line.append(difference(series, baseline, column, scale, digits))
+                images = TEST_IMAGES[group.data]
+                line.append(difference(series, baseline, column, scale, digits, images))
             lines.append([*line, f"{last['round']:,.0f}", f"{last['payload_bytes'] / 1e6:,.0f}"])
     return markdown(lines, 1)
 
 
 def difference(
-    series: Series, baseline: Series | None, column: str, scale: float, digits: int
+    series: Series, baseline: Series | None, column: str, scale: float, digits: int, images: int
 ) -> str:
-    """From mini-batch SGD, with its standard error.
+    """From the baseline, with its standard error.
 
-    With two seeds or more that is of the pairs of equal seeds; with one, and for accuracies, of two
-    independent samples of the test images.
+    With two seeds or more that is of the pairs of equal seeds. With one, and for accuracies, it is
+    an upper bound: that of two independent samples of test images, where both saw the same ones.
     """
     if baseline is None or series is baseline:
         return ""
@@ -68,13 +73,14 @@ def difference(
         for s in (series, baseline)
     )
     pairs = np.array([mine[seed] - theirs[seed] for seed in mine if seed in theirs])
+    if not len(pairs):
+        return ""
+    error = np.nan
     if len(pairs) > 1:
         error = pairs.std(ddof=1) / sqrt(len(pairs))
     elif column == "test_accuracy":
         shares = [s.mean[column].iloc[-1] for s in (series, baseline)]
-        error = scale * sqrt(sum(p * (1 - p) for p in shares) / TEST_IMAGES)
-    else:
-        error = np.nan
+        error = scale * sqrt(sum(p * (1 - p) for p in shares) / images)
     return with_error(pairs.mean(), error, digits, "+")
 
 
@@ -84,13 +90,16 @@ def with_error(value: float, error: float, digits: int, sign: str = "") -> str:
 
 
 def minibatch(group: Group) -> Series | None:
-    """Mini-batch SGD, under its own name or as restarted SGD with I = 1."""
+    """The one mini-batch SGD of the group, or else the one that is equal to it."""
 
-    def is_it(series: Series) -> bool:
-        restarts = series.config.get("algorithm.order") == "restart" and series.interval == 1
-        return restarts or series.algorithm == NAMES["MiniBatchSGD"]
+    def equal(series: Series) -> bool:
+        averaged = series.config.get("algorithm.momentum_at_sync") == "average"
+        plain = averaged or not series.config["momentum"]
+        restarts = series.config.get("algorithm.order") == "restart"
+        return series.interval == 1 and restarts and plain
 
-    found = [series for series in group.series if is_it(series)]
+    called = [s for s in group.series if s.algorithm == NAMES["MiniBatchSGD"]]
+    found = called or [series for series in group.series if equal(series)]
     return found[0] if len(found) == 1 else None
 
 
@@ -99,13 +108,13 @@ def steps(folder: str) -> str:
     group = the_group(folder)
     target = common_target(group)
     everyone = sorted({series.config["workers"] for series in group.series})
-    head = [f"steps to {target:.3g}", *(f"N = {n}" for n in everyone), "slope on log N"]
-    lines = [head]
+    lines = [[f"steps to {target:.3g}", *(f"N = {n}" for n in everyone), "slope on log N"]]
     for label, members in speedup.lines(group).items():
-        taken = pd.Series({s.config["workers"]: speedup.steps_to(s, target) for s in members})
-        slope = np.polyfit(np.log(taken.index), np.log(taken), 1)[0]
-        cells = ["" if n not in taken else f"{taken[n]:,.0f}" for n in everyone]
-        lines.append([label, *cells, with_error(slope, np.nan, 2)])
+        every = pd.Series({s.config["workers"]: speedup.steps_to(s, target) for s in members})
+        taken = every.dropna()
+        slope = np.polyfit(np.log(taken.index), np.log(taken), 1)[0] if len(taken) > 2 else np.nan
+        cells = [f"{taken[n]:,.0f}" if n in taken else "" for n in everyone]
+        lines.append([label, *cells, "" if np.isnan(slope) else with_error(slope, np.nan, 2)])
     return markdown(lines, 1)
 
 
@@ -115,7 +124,10 @@ def copied(path: str) -> str:
 
 
 def the_group(folder: str) -> Group:
-    [group] = groups(load(ROOT / folder)[0])
+    runs, left_out = load(ROOT / folder)
+    if left_out:
+        raise ValueError(f"not finished: {left_out}")
+    [group] = groups(runs)
     return group
 
 
