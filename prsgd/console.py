@@ -75,13 +75,15 @@ def show(table: Table) -> None:
     Console(highlight=False, width=500).print(table)
 
 
-def show_plan(lines: list[dict[str, str]]) -> None:
-    """What a dry run prints."""
+def show_plan(lines: list[dict[str, str]], seconds: float) -> None:
+    """What a dry run prints; `seconds` are those of all the training that is left."""
     table = Table(*lines[0], box=box.SIMPLE_HEAD, pad_edge=False)
     for line in lines:
         table.add_row(*map(Text, line.values()))
     show(table)
-    console.print(f"{len(lines)} run{'s' if len(lines) > 1 else ''} planned; nothing was started")
+    planned = f"{len(lines)} run{'s' if len(lines) > 1 else ''} planned"
+    left = f"about {duration(seconds)} of training" if seconds else "nothing left to train"
+    console.print(f"{planned}, {left}; nothing was started")
 
 
 def show_skipped(

@@ -42,7 +42,8 @@ def execute(runs: list[tuple[Run, Path | None]], dry_run: bool) -> int:
             raise Refused(f"{folder}: the data have changed since it was started")
     entries = plan(runs)
     if dry_run:
-        console.show_plan([forecast(entry) for entry in entries])
+        lines, seconds = zip(*map(forecast, entries), strict=True)
+        console.show_plan(list(lines), sum(seconds))
         return 0
     speaks = not torchrun_rank()
     pending = []
@@ -113,8 +114,8 @@ def start(entry: Entry, job: Job) -> int:
         return 1
 
 
-def forecast(entry: Entry) -> dict[str, str]:
-    """A line of the plan."""
+def forecast(entry: Entry) -> tuple[dict[str, str], float]:
+    """A line of the plan, and the seconds of training in it."""
     from prsgd import estimate
 
     run, steps = entry.run, entry.steps
@@ -127,7 +128,7 @@ def forecast(entry: Entry) -> dict[str, str]:
     status = entry.folder.status()[0]
     done = status in ENDED
     seconds = 0.0 if done else estimate.seconds(run, entry.plan, steps)
-    return {
+    line = {
         "run": entry.folder.path.name,
         "model": run.model.title,
         "data": run.data.name(),
@@ -138,6 +139,7 @@ def forecast(entry: Entry) -> dict[str, str]:
         "training takes": "-" if done else f"about {console.duration(seconds)}",
         "status": status,
     }
+    return line, seconds
 
 
 def check_writable(folder: Path) -> None:

@@ -224,7 +224,8 @@ def test_dry_run_starts_nothing(prsgd: Command, tmp_path: Path) -> None:
     assert cells[4:7] == [str(steps), str(rounds), f"{sent / 1000:.3g} kB"]
     assert cells[7].startswith("about ")
     assert cells[8] == "new"
-    assert "nothing was started" in done.stdout
+    alone = cells[7].removeprefix("about ")
+    assert f"1 run planned, about {alone} of training; nothing was started" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 

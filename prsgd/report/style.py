@@ -24,14 +24,14 @@ STYLE: Any = {
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.5,
-    "lines.markersize": 3.5,
+    "lines.markersize": 3,
     "legend.frameon": False,
     "svg.hashsalt": "prsgd",
     "svg.fonttype": "none",
 }
-WIDTH, HEIGHT = 7.0, 3.0  # inches
+WIDTH, HEIGHT = 5.6, 2.5  # inches; at the 3.4 of a journal's column letters are still 5 points
 MARKERS = "osD^vP*Xh<>"
-LARGEST_INTERVAL = 128  # end of the colour scale
+LARGEST_INTERVAL = 128  # the colour scale ends there
 BASELINES = {NAMES["MiniBatchSGD"]: "black", NAMES["OneShot"]: "tab:red"}
 
 
@@ -45,14 +45,19 @@ def looks(group: Group) -> list[dict[str, Any]]:
     for place, series in enumerate(group.series):
         colour: Any
         if by_interval and series.interval is not None:
-            share = np.log2(series.interval) / np.log2(LARGEST_INTERVAL)
-            colour = mpl.colormaps["viridis"](0.9 * min(1.0, share))
+            colour = interval_colour(series.interval)
         elif by_interval:
             colour = BASELINES[series.algorithm]
         else:
             colour = mpl.colormaps["tab20"](2 * place % 20 + place // 10 % 2)  # dark ones first
         styles.append({"color": colour, "marker": MARKERS[place % len(MARKERS)]})
     return styles
+
+
+def interval_colour(interval: int) -> Any:
+    """The same in every figure: the longer, the lighter."""
+    share = np.log2(interval) / np.log2(LARGEST_INTERVAL)
+    return mpl.colormaps["viridis"](0.9 * min(1.0, share))
 
 
 def logarithmic(axes: Axes) -> None:
@@ -86,8 +91,8 @@ def finish(figure: Figure, legend_of: Axes, group: Group, path: Path) -> None:
     caption(figure, group.caption)
     handles, labels = legend_of.get_legend_handles_labels()
     longest = 0.5 + 0.065 * max(map(len, labels), default=0)  # inches
-    columns = max(1, min(len(labels), int(WIDTH / longest)))
-    rows = -(-len(labels) // columns)
+    rows = -(-len(labels) // max(1, int(WIDTH / longest)))
+    columns = -(-len(labels) // max(1, rows))
     figure.legend(handles, labels, loc="lower center", ncols=columns)
     figure.set_size_inches(WIDTH, HEIGHT + 0.2 * rows)
     figure.tight_layout(rect=(0, 0.2 * rows / (HEIGHT + 0.2 * rows), 1, 1))
@@ -96,7 +101,7 @@ def finish(figure: Figure, legend_of: Axes, group: Group, path: Path) -> None:
 
 def caption(figure: Figure, text: str) -> None:
     """Above the panels, in lines that fit."""
-    figure.suptitle(fill(text, 92), fontsize=8.5)
+    figure.suptitle(fill(text, 76), fontsize=8.5)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from prsgd.report.style import HEIGHT, MARKERS, STYLE, WIDTH, save
+from prsgd.report.style import HEIGHT, MARKERS, STYLE, WIDTH, interval_colour, save
 from prsgd.theory.lab import Finding
 
 ERROR = r"mean of $\Vert\nabla f(\bar{x})\Vert^2$"
@@ -54,10 +54,9 @@ def bound(axes: Axes, data: pd.DataFrame) -> None:
     axes.plot([low, high], [low, high], "k-", linewidth=1)
     axes.text(0.86, 0.93, "above the bound", transform=axes.transAxes, ha="right")
     for place, (interval, rows) in enumerate(data.groupby("I")):
-        colour = VIRIDIS(0.9 * np.log2(float(str(interval))) / 6)
         axes.scatter(
             *(rows["bound"], rows["measured"]),
-            color=colour,
+            color=interval_colour(int(str(interval))),
             marker=MARKERS[place],
             s=12,
             label=f"I = {interval}",
@@ -82,7 +81,7 @@ def breakdown(axes: Axes, data: pd.DataFrame) -> None:
     """The same with different f_i, for several intervals."""
     for place, (interval, rows) in enumerate(data.groupby("I")):
         own = interval == 0
-        colour = "black" if own else VIRIDIS(0.9 * np.log2(float(str(interval))) / 8)
+        colour = "black" if own else interval_colour(int(str(interval)))
         label = "I = T$^{1/4}$/N$^{3/4}$" if own else f"I = {interval}"
         line = "--" if own else "-"
         axes.plot(rows["N"], rows["error"], line, color=colour, marker=MARKERS[place], label=label)
