@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from math import sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,8 +45,8 @@ def ends(*folders: str) -> str:
     lines = [head]
     for folder in folders:
         group = the_group(folder)
-        baseline = minibatch(group)
         for series in group.series:
+            baseline = minibatch(series, group)
             name = series.label if len(folders) == 1 else f"{Path(folder).name}, {series.label}"
             last = series.mean.iloc[-1]
             line = [name, str(len(series.runs))]
@@ -89,18 +90,26 @@ def with_error(value: float, error: float, digits: int, sign: str = "") -> str:
     return text if np.isnan(error) else f"{text} ± {error:.{digits}f}"
 
 
-def minibatch(group: Group) -> Series | None:
-    """The one mini-batch SGD of the group, or else the one that is equal to it."""
+def minibatch(series: Series, group: Group) -> Series | None:
+    """The one mini-batch SGD that is like it in all but the method, or else its equal."""
 
-    def equal(series: Series) -> bool:
-        averaged = series.config.get("algorithm.momentum_at_sync") == "average"
-        plain = averaged or not series.config["momentum"]
-        restarts = series.config.get("algorithm.order") == "restart"
-        return series.interval == 1 and restarts and plain
+    def equal(other: Series) -> bool:
+        averaged = other.config.get("algorithm.momentum_at_sync") == "average"
+        plain = averaged or not other.config["momentum"]
+        restarts = other.config.get("algorithm.order") == "restart"
+        return other.interval == 1 and restarts and plain
 
-    called = [s for s in group.series if s.algorithm == NAMES["MiniBatchSGD"]]
-    found = called or [series for series in group.series if equal(series)]
+    kin = [
+        other for other in group.series if all_but_the_method(other) == all_but_the_method(series)
+    ]
+    called = [other for other in kin if other.algorithm == NAMES["MiniBatchSGD"]]
+    found = called or list(filter(equal, kin))
     return found[0] if len(found) == 1 else None
+
+
+def all_but_the_method(series: Series) -> dict[str, Any]:
+    essence = series.runs[0].essence
+    return {key: value for key, value in essence.items() if not key.startswith("algorithm.")}
 
 
 def steps(folder: str) -> str:

@@ -120,21 +120,35 @@ def test_a_folder_with_an_unfinished_run_makes_no_table(tmp_path: Path) -> None:
 
 def test_what_is_mini_batch_sgd(tmp_path: Path) -> None:
     """I = 1 in the restarting order, if momentum is averaged as well; its own name comes first."""
+
+    def baseline_of_the_last(folder: Path) -> str | None:
+        [group] = groups(load(folder)[0])
+        found = fill_tables.minibatch(group.series[-1], group)
+        return found and found.label
+
     for order in ("restart", "literal"):
         for interval in (1, 8):
             fixture_run(tmp_path, algorithm=part("prsgd", interval=interval, order=order))
-    [group] = groups(load(tmp_path)[0])
-    found = fill_tables.minibatch(group)
-    assert found is not None
-    assert found.label == "PR-SGD, I = 1, order = restart"
+    assert baseline_of_the_last(tmp_path) == "PR-SGD, I = 1, order = restart"
     fixture_run(tmp_path, algorithm=part("minibatch"))
-    [group] = groups(load(tmp_path)[0])
-    found = fill_tables.minibatch(group)
-    assert found is not None
-    assert found.label == "mini-batch SGD"
+    assert baseline_of_the_last(tmp_path) == "mini-batch SGD"
     reset = part("prsgd", interval=1, momentum_at_sync="reset")
     folder = fixture_run(tmp_path / "reset", momentum=0.9, algorithm=reset).parent
-    assert fill_tables.minibatch(groups(load(folder)[0])[0]) is None
+    assert baseline_of_the_last(folder) is None
+
+
+def test_a_baseline_differs_in_the_method_only(tmp_path: Path) -> None:
+    """Each γ has its own."""
+    for lr, rate in ((0.1, 0.1), (0.2, 0.3)):
+        for interval in (1, 8):
+            algorithm = part("prsgd", interval=interval)
+            of_the_first = rate if interval == 1 else 0.2
+            fixture_run(tmp_path, of_the_first, "CIFAR-10 (JPEG)", lr=lr, algorithm=algorithm)
+    rows = {row[0]: row[3] for row in cells(fill_tables.ends(str(tmp_path)))[2:]}
+    low, middle, high = (float(np.exp(-5 * rate)) for rate in (0.3, 0.2, 0.1))
+    assert rows["PR-SGD, I = 1, γ = 0.1"] == rows["PR-SGD, I = 1, γ = 0.2"] == ""
+    assert rows["PR-SGD, I = 8, γ = 0.1"] == f"−{high - middle:.3f}"
+    assert rows["PR-SGD, I = 8, γ = 0.2"] == f"+{middle - low:.3f}"
 
 
 def test_a_table_of_steps_by_hand(tmp_path: Path) -> None:
