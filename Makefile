@@ -43,11 +43,13 @@ figures: $(READY) ## redraw all figures and tables of results/, and those of run
 EXPERIMENTS := paper one_shot interval interval_half noniid momentum order speedup rate rate_plain rate_resnet8 paper_plain short unequal falling family
 
 reproduce: $(READY) ## train what is missing of the committed results, and draw all of them; first says how long it takes
-	$(BIN)/prsgd verify --out results/theory
 	test -d ~/.cache/cifar10-jpeg-small || \
 		scripts/subset.sh ~/.cache/cifar10-jpeg ~/.cache/cifar10-jpeg-small 1000 200
 	for name in $(EXPERIMENTS); do $(BIN)/prsgd train +experiment=$$name --dry-run || exit; done
+	$(BIN)/prsgd verify --out results/theory
 	for name in $(EXPERIMENTS); do $(BIN)/prsgd train +experiment=$$name || exit; done
+	if [ $$(id -u) = 0 ]; then $(BIN)/python scripts/network.py; \
+		else echo "left out, as only root may make networks: sudo $(BIN)/python scripts/network.py"; fi
 	$(MAKE) figures
 
 bench: $(READY) ## prsgd beside its peers, on DATA="data=... KEY=VALUE" or synthetic images

@@ -8,6 +8,9 @@ if [ $# -ne 4 ]; then
 fi
 from=$1 to=$2
 for split in train test; do
+    [ -d "$from/$split" ] || { echo "$from/$split: there is no such folder; it should have one per class" >&2; exit 2; }
+done
+for split in train test; do
     count=$3
     [ $split = train ] || count=$4
     for class in "$from/$split"/*/; do

@@ -35,6 +35,13 @@ def test_a_committed_run_is_whole_and_its_configuration_is_its_own(folder: Path)
     assert run_name(config, environment["precision"], run.fingerprint) == folder.name
 
 
+def test_make_reproduce_trains_every_experiment() -> None:
+    """But for the bundled job, and for the network, which has a script."""
+    [names] = re.findall(r"^EXPERIMENTS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    there = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
+    assert {*names.split(), "quickstart", "network"} == there
+
+
 def test_results_are_small() -> None:
     assert sum(path.stat().st_size for path in COMMITTED) < 20e6
 
