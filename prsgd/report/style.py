@@ -17,6 +17,7 @@ from prsgd.report.load import NAMES, Group
 
 STYLE: Any = {
     "font.size": 8.5,
+    "axes.titlesize": "medium",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,

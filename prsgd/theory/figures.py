@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -41,7 +42,7 @@ def keep(findings: list[Finding], out: Path) -> None:
 def draw(claim: str, data: pd.DataFrame, out: Path) -> None:
     """The figure of one experiment, as PNG and SVG."""
     with mpl.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH / 1.6, HEIGHT))
+        figure, axes = plt.subplots(figsize=(WIDTH / 1.3, HEIGHT))
         FIGURES[claim](axes, data)
         figure.tight_layout()
         save(figure, out / claim)
@@ -81,10 +82,13 @@ def breakdown(axes: Axes, data: pd.DataFrame) -> None:
     """The same with different f_i, for several intervals."""
     for place, (interval, rows) in enumerate(data.groupby("I")):
         own = interval == 0
-        colour = "black" if own else interval_colour(int(str(interval)))
         label = "I = T$^{1/4}$/N$^{3/4}$" if own else f"I = {interval}"
-        line = "--" if own else "-"
-        axes.plot(rows["N"], rows["error"], line, color=colour, marker=MARKERS[place], label=label)
+        line: dict[str, Any]
+        if own:  # around the squares of I = 1, which it nearly equals
+            line = {"linestyle": "--", "color": "black", "markersize": 7, "fillstyle": "none"}
+        else:
+            line = {"color": interval_colour(int(str(interval)))}
+        axes.plot(rows["N"], rows["error"], marker=MARKERS[place], label=label, **line)
     _workers(axes, pd.Index(sorted(data["N"].unique())))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set(title="P2, different $f_i$, γ = √N/(L√T)")
