@@ -22,7 +22,7 @@ from prsgd.report import report
 from prsgd.report.ends import by_interval, interval_lines, steps_by_workers
 from prsgd.report.load import groups, load
 from prsgd.report.speedup import lines
-from prsgd.report.style import looks
+from prsgd.report.style import legend_columns, looks
 from prsgd.report.tables import at_target, common_target, summary
 
 EPOCHS = 5
@@ -186,7 +186,7 @@ def test_runs_with_speeds_have_a_virtual_clock(tmp_path: Path) -> None:
     folder = tmp_path / "figures/toys-mlp-8"
     assert {path.name for path in folder.glob("*.png")} >= {"virtual_time.png", "drift.png"}
     svg = (folder / "virtual_time.svg").read_text()
-    assert "virtual time (steps of a worker of speed 1)" in svg
+    assert "virtual time (steps at speed 1)" in svg
     assert "PR-SGD, unequal steps, I = 8" in svg
 
 
@@ -247,6 +247,17 @@ def test_an_interval_has_one_colour_in_every_figure(results: Path, tmp_path: Pat
     assert looks(other)[0]["color"] == colours["PR-SGD, I = 32"]
     other.series *= 2  # intervals do not tell these apart
     assert looks(other)[0]["color"] != colours["PR-SGD, I = 32"]
+    [base] = [series for series in group.series if series.label == "mini-batch SGD"]
+    other.series.append(base)
+    assert looks(other)[2]["color"] == "black"
+
+
+def test_a_legend_has_the_fewest_rows_that_fit() -> None:
+    """On 5.6 inches: a letter takes 0.065, a mark half an inch."""
+    assert legend_columns([]) == legend_columns(["x" * 200, "y"]) == 1
+    assert legend_columns(["I = 1"] * 4) == 4
+    assert legend_columns(["I = 1"] * 7) == 4  # two rows, 4 + 3, though six columns would fit
+    assert legend_columns(["x" * 65, "y", "z"]) == 2  # a column of x and y, and one of z
 
 
 def test_times_of_two_machines_do_not_compare(tmp_path: Path) -> None:

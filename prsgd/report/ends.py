@@ -22,6 +22,7 @@ from prsgd.report.style import (
     powers_of_two,
     save,
     ticks,
+    width,
 )
 from prsgd.report.tables import common_target
 
@@ -37,8 +38,9 @@ def ends(group: Group, path: Path) -> None:
     ranked = sorted(
         zip(group.series, looks(group), strict=True), key=lambda s: -s[0].mean[column].iloc[-1]
     )
-    height = 1.1 + 0.21 * len(ranked)
-    figure, (loss, accuracy) = plt.subplots(1, 2, figsize=(WIDTH, height), sharey=True)
+    names = [f"{s.label}  ({s.mean['round'].iloc[-1]:,.0f} rounds)" for s, _ in ranked]
+    size = max(WIDTH, 3.6 + max(map(width, names))), 1.1 + 0.21 * len(ranked)
+    figure, (loss, accuracy) = plt.subplots(1, 2, figsize=size, sharey=True)
     for axes, (name, scale, label) in zip((loss, accuracy), PANELS, strict=True):
         for y, (series, style) in enumerate(ranked):
             seeds = [scale * run.metrics[name].iloc[-1] for run in series.runs]
@@ -47,8 +49,6 @@ def ends(group: Group, path: Path) -> None:
             axes.plot(seeds, [y] * len(seeds), "|", color="#888888", markersize=6)
             axes.errorbar(middle, y, xerr=spread, capsize=2, markersize=5, **style)
         axes.set(xlabel=label)
-    rounds = [f"{series.mean['round'].iloc[-1]:,.0f}" for series, _ in ranked]
-    names = [f"{s.label}  ({r} rounds)" for (s, _), r in zip(ranked, rounds, strict=True)]
     loss.set_yticks(range(len(ranked)), names)
     loss.set_ylim(-0.6, len(ranked) - 0.4)
     caption(figure, f"Where each ended: {group.caption}")
@@ -107,7 +107,7 @@ def steps_by_workers(lines: dict[str, list[Series]], group: Group, path: Path) -
         label = "_" if place else "ideal: 1/N"
         ideal = [start, start * fewest / most]
         axes.plot([fewest, most], ideal, label=label, color="black", linestyle="--", linewidth=1)
-    axes.set(xlabel="workers N", ylabel=f"steps to a training loss of {target:.3g}", yscale="log")
+    axes.set(xlabel="workers N", ylabel=f"steps to a loss of {target:.3g}", yscale="log")
     ticks(axes.yaxis, axes.get_ylim())
     powers_of_two(axes)
     finish(figure, axes, group, path)

@@ -27,7 +27,7 @@ def draw(group: Group, folder: Path) -> list[str]:
     if len(group.machines) == 1:
         axes["time"] = ("training time (s)", lambda m: m["train_seconds"], False)
     if any(series.config.get("speeds") for series in group.series):
-        label = "virtual time (steps of a worker of speed 1)"
+        label = "virtual time (steps at speed 1)"
         axes["virtual_time"] = (label, lambda m: m["virtual_time"], False)
     with mpl.rc_context(STYLE):
         for name, (label, x, log) in axes.items():
@@ -106,7 +106,7 @@ def drift(group: Group, path: Path) -> None:
             bounded = True
     if bounded:
         axes.plot([], [], "k--", linewidth=1, label="bound 4γ²I²G²")
-    drift_before = r"mean of $\Vert x_i - \bar{x}\,\Vert^2$ before averaging"
-    axes.set(xlabel="communication round", ylabel=drift_before, yscale="log")
+    axes.set(xlabel="communication round", yscale="log")
+    axes.set(ylabel=r"drift: mean of $\Vert x_i - \bar{x}\,\Vert^2$")
     logarithmic(axes)
     finish(figure, axes, group, path)

@@ -37,8 +37,8 @@ BASELINES = {NAMES["MiniBatchSGD"]: "black", NAMES["OneShot"]: "tab:red"}
 
 
 def looks(group: Group) -> list[dict[str, Any]]:
-    """A colour and a marker per series: by interval, the same in every figure, where that tells
-    the series apart; by place in the legend where it does not."""
+    """A colour and a marker per series. By interval, the same in every figure, where that tells
+    the series apart; by place in the legend where it does not. A lone baseline has its own."""
     told_by = [series.interval or series.algorithm for series in group.series]
     known = all(isinstance(x, int) or x in BASELINES for x in told_by)
     by_interval = known and len(set(told_by)) == len(told_by)
@@ -47,7 +47,7 @@ def looks(group: Group) -> list[dict[str, Any]]:
         colour: Any
         if by_interval and series.interval is not None:
             colour = interval_colour(series.interval)
-        elif by_interval:
+        elif series.algorithm in BASELINES and told_by.count(series.algorithm) == 1:
             colour = BASELINES[series.algorithm]
         else:
             colour = mpl.colormaps["tab20"](2 * place % 20 + place // 10 % 2)  # dark ones first
@@ -91,18 +91,35 @@ def finish(figure: Figure, legend_of: Axes, group: Group, path: Path) -> None:
     """Caption above, legend below; write both formats."""
     caption(figure, group.caption)
     handles, labels = legend_of.get_legend_handles_labels()
-    longest = 0.5 + 0.065 * max(map(len, labels), default=0)  # inches
-    rows = -(-len(labels) // max(1, int(WIDTH / longest)))
-    columns = -(-len(labels) // max(1, rows))
+    columns = legend_columns(labels)
+    rows = -(-len(labels) // columns)
     figure.legend(handles, labels, loc="lower center", ncols=columns)
     figure.set_size_inches(WIDTH, HEIGHT + 0.2 * rows)
     figure.tight_layout(rect=(0, 0.2 * rows / (HEIGHT + 0.2 * rows), 1, 1))
     save(figure, path)
 
 
+def width(text: str) -> float:
+    """In inches, about."""
+    return 0.065 * len(text)
+
+
+def legend_columns(labels: list[str]) -> int:
+    """Those of a legend of the fewest rows that is no wider than the figure."""
+
+    def fits(columns: int) -> bool:
+        parts = np.array_split(labels, columns)  # as matplotlib does
+        return sum(0.5 + max(map(width, part)) for part in parts) <= WIDTH
+
+    choices = (-(-len(labels) // rows) for rows in range(1, len(labels)))
+    return next(filter(fits, choices), 1)
+
+
 def caption(figure: Figure, text: str) -> None:
     """Above the panels, in lines that fit."""
-    figure.suptitle(fill(text, 76), fontsize=8.5)
+    text = text.replace(" = ", "\u00a0=\u00a0")  # no line ends there
+    text = fill(text, int(figure.get_figwidth() * 13.5)).replace("\u00a0", " ")
+    figure.suptitle(text, fontsize=STYLE["font.size"])
 
 
 def save(figure: Figure, path: Path) -> None:
