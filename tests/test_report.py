@@ -195,6 +195,7 @@ def test_the_lines_of_a_speed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for workers, interval, lr, momentum in (
         *((1, 8, 0.1, 0.0), (2, 8, 0.1, 0.0), (2, 8, 0.1414, 0.0), (2, 1, 0.1, 0.0)),
         *((4, 8, 0.1, 0.0), (4, 8, 0.2, 0.0), (4, 8, 0.3, 0.0)),
+        *((2, 8, 0.2, 0.0), (4, 8, 0.4, 0.0)),
         *((1, 8, 0.1, 0.9), (2, 8, 0.1, 0.9)),  # twice as fast
     ):
         fixture_run(
@@ -212,6 +213,7 @@ def test_the_lines_of_a_speed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     } == {
         "PR-SGD, γ = 0.1, I = 8": [(1, 8, 0.1), (2, 8, 0.1), (4, 8, 0.1)],
         "PR-SGD, γ = 0.1√N, I = 8": [(1, 8, 0.1), (2, 8, 0.1414), (4, 8, 0.2)],
+        "PR-SGD, γ = 0.1N, I = 8": [(1, 8, 0.1), (2, 8, 0.2), (4, 8, 0.4)],
         "PR-SGD, γ = 0.1, I = 1": [(1, 8, 0.1), (2, 1, 0.1)],
         # and so is the corollary's line, which has the same members
         "PR-SGD, γ = 0.1, I = 8, β = 0.9": [(1, 8, 0.1), (2, 8, 0.1)],

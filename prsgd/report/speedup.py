@@ -16,8 +16,8 @@ COROLLARY = "I of Corollary 1"
 def lines(group: Group) -> dict[str, list[Series]]:
     """Series by the rule that their γ and I follow as N grows, in order of N.
 
-    γ is that of the fewest workers or grows with √N; I is the same or ⌊T^¼/N^¾⌋, at least 1. What
-    one worker averages with itself is the same at any I, and belongs to all rules.
+    γ is that of the fewest workers, or grows with √N or N; I is the same or ⌊T^¼/N^¾⌋, at least 1.
+    What one worker averages with itself is the same at any I, and belongs to all rules.
     """
     fewest = min(series.config["workers"] for series in group.series)
     bases = {s.config["lr"] for s in group.series if s.config["workers"] == fewest}
@@ -26,11 +26,14 @@ def lines(group: Group) -> dict[str, list[Series]]:
     found: dict[str, list[Series]] = defaultdict(list)
     for series in sorted(group.series, key=lambda s: s.config["workers"]):
         workers, lr = series.config["workers"], series.config["lr"]
-        growth = sqrt(workers / fewest)
-        root = "√N" if fewest == 1 else f"√(N/{fewest})"
-        rates = [f"γ = {base:g}" for base in bases if isclose(lr, base, rel_tol=0.01)]
-        rates += [
-            f"γ = {base:g}{root}" for base in bases if isclose(lr, base * growth, rel_tol=0.01)
+        share = workers / fewest
+        times = "N" if fewest == 1 else f"(N/{fewest})"
+        growths = {"": 1.0, f"√{times}": sqrt(share), times: share}
+        rates = [
+            f"γ = {base:g}{growth}"
+            for growth, factor in growths.items()
+            for base in bases
+            if isclose(lr, base * factor, rel_tol=0.01)
         ]
         rules = every_interval if _at_any_interval(series) else _interval_rules(series)
         others = differences(group, series, (*TOLD, "workers", "lr"))
