@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from measure import markdown, run
 
-from prsgd.report.load import load_run
+from prsgd.report.load import groups, load, load_run
 from prsgd.report.style import HEIGHT, MARKERS, STYLE, WIDTH, caption, powers_of_two, save
 from prsgd.report.tables import at_target
 
@@ -86,9 +86,10 @@ def table() -> None:
     for row in frame.itertuples():
         cells = [row.network, str(row.interval), f"{row.steps:,.0f}", f"{row.measured_seconds:.0f}"]
         lines.append([*cells, f"{row.predicted_seconds:.0f}", f"{row.error:+.0%}"])
-    heading = f"Time to a training loss of {target:.4g}, ResNet-20 on {HOSTS} hosts, N = {HOSTS}"
+    [of_one_rate] = groups(load(OUT / next(iter(RATES)))[0])
+    heading = f"Time to a training loss of {target:.4g}, {of_one_rate.caption}, {HOSTS} hosts"
     (OUT / "network.md").write_text(f"{heading}.\n\n{markdown(lines, 1)}")
-    draw(frame, f"{heading}; dashed: the ring model")
+    draw(frame, heading)
 
 
 def draw(frame: pd.DataFrame, heading: str) -> None:
@@ -98,6 +99,7 @@ def draw(frame: pd.DataFrame, heading: str) -> None:
             style = {"color": f"C{place}", "marker": MARKERS[place]}
             axes.plot(rows["interval"], rows["measured_seconds"], label=rate, **style)
             axes.plot(rows["interval"], rows["predicted_seconds"], "--", color=f"C{place}")
+        axes.plot([], [], "k--", label="ring model")
         powers_of_two(axes)
         axes.set(xlabel="interval I", ylabel="time to the loss (s)")
         axes.set_ylim(bottom=0)

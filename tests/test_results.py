@@ -16,6 +16,7 @@ from test_report import fixture_run
 from prsgd.config import run_name, typed
 from prsgd.records import RunFolder
 from prsgd.report.load import groups, load, load_run
+from prsgd.report.tables import write_summary
 
 ROOT = Path(__file__).parent.parent
 LISTED = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True)
@@ -51,6 +52,20 @@ def test_tables_are_those_of_the_records(document: Path) -> None:
     text = document.read_text()
     assert "<!-- ends results/paper/lr-0.05 -->" in text
     assert fill_tables.filled(text) == text
+
+
+SUMMARIES = [path for path in COMMITTED if path.name == "summary.md"]
+
+
+@pytest.mark.parametrize("committed", SUMMARIES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_figures_were_drawn_from_these_records(committed: Path, tmp_path: Path) -> None:
+    """Seen by the summary, which is written with them."""
+    runs, left_out = load(committed.parents[2])
+    [group] = [group for group in groups(runs) if group.slug == committed.parent.name]
+    assert not left_out
+    assert write_summary(group, tmp_path) == committed.read_text()
+    drawn = {path.name for path in COMMITTED if path.parent == committed.parent}
+    assert {"epochs.svg", "rounds.png", "ends.svg"} <= drawn
 
 
 @pytest.mark.parametrize(
