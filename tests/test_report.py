@@ -255,7 +255,7 @@ def test_an_interval_has_one_colour_in_every_figure(results: Path, tmp_path: Pat
 
 
 def test_a_legend_has_the_fewest_rows_that_fit() -> None:
-    """On 5.6 inches: a letter takes 0.065, a mark half an inch."""
+    """On 5.6 inches: a letter takes 0.065, a mark and space 0.6."""
     assert legend_columns([]) == legend_columns(["x" * 200, "y"]) == 1
     assert legend_columns(["I = 1"] * 4) == 4
     assert legend_columns(["I = 1"] * 7) == 4  # two rows, 4 + 3, though six columns would fit

@@ -79,6 +79,7 @@ def progress(
             logarithmic(axes)
         else:
             axes.set_xlim(left=0)
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(6, integer=True))
     finish(figure, loss, group, path)
 
 

@@ -69,6 +69,7 @@ def logarithmic(axes: Axes) -> None:
 def powers_of_two(axes: Axes) -> None:
     """For x that doubles, N or I."""
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(base=2, numticks=12))
     axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
 
 
@@ -109,7 +110,7 @@ def legend_columns(labels: list[str]) -> int:
 
     def fits(columns: int) -> bool:
         parts = np.array_split(labels, columns)  # as matplotlib does
-        return sum(0.5 + max(map(width, part)) for part in parts) <= WIDTH
+        return sum(0.6 + max(map(width, part)) for part in parts) <= WIDTH
 
     choices = (-(-len(labels) // rows) for rows in range(1, len(labels)))
     return next(filter(fits, choices), 1)
