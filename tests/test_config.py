@@ -71,7 +71,8 @@ def test_every_part_of_the_speed_up_is_what_its_name_says(path: Path) -> None:
     of_corollary = max(1, int(theory_interval(workers, steps)))
     assert run.workers == workers
     assert run.interval == (of_corollary if "corollary" in rules else 8)
-    assert run.lr == pytest.approx(0.1 * workers ** (0.5 if "root" in rules else 0), abs=1e-4)
+    power = 0.5 if "root" in rules else 1 if "linear" in rules else 0
+    assert run.lr == pytest.approx(0.1 * workers**power, abs=1e-4)
 
 
 METHODS = sorted((conf_dir() / "experiment/family").glob("*.yaml"))
