@@ -84,12 +84,17 @@ def table() -> None:
     frame.to_csv(OUT / "network.csv", index=False)
     lines = [["network", "I", "steps to the loss", "measured (s)", "predicted (s)", "error"]]
     for row in frame.itertuples():
-        cells = [row.network, str(row.interval), f"{row.steps:,.0f}", f"{row.measured_seconds:.0f}"]
-        lines.append([*cells, f"{row.predicted_seconds:.0f}", f"{row.error:+.0%}"])
+        cells = [called(row.network), str(row.interval), f"{row.steps:,.0f}"]
+        cells += [f"{row.measured_seconds:.0f}", f"{row.predicted_seconds:.0f}"]
+        lines.append([*cells, f"{row.error:+.0%}".replace("-", "−")])
     [of_one_rate] = groups(load(OUT / next(iter(RATES)))[0])
     heading = f"Time to a training loss of {target:.4g}, {of_one_rate.caption}, {HOSTS} hosts"
     (OUT / "network.md").write_text(f"{heading}.\n\n{markdown(lines, 1)}")
     draw(frame, heading)
+
+
+def called(rate: str) -> str:
+    return f"{RATES[rate]:,} Mbit/s"
 
 
 def draw(frame: pd.DataFrame, heading: str) -> None:
@@ -97,7 +102,7 @@ def draw(frame: pd.DataFrame, heading: str) -> None:
         figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
         for place, (rate, rows) in enumerate(frame.groupby("network", sort=False)):
             style = {"color": f"C{place}", "marker": MARKERS[place]}
-            axes.plot(rows["interval"], rows["measured_seconds"], label=rate, **style)
+            axes.plot(rows["interval"], rows["measured_seconds"], label=called(rate), **style)
             axes.plot(rows["interval"], rows["predicted_seconds"], "--", color=f"C{place}")
         axes.plot([], [], "k--", label="ring model")
         powers_of_two(axes)

@@ -130,6 +130,28 @@ def test_what_differs_is_in_the_label(tmp_path: Path) -> None:
     ]
 
 
+def test_an_interval_is_in_the_caption_only_if_all_have_it(tmp_path: Path) -> None:
+    for workers in (1, 2, 4):
+        fixture_run(tmp_path, workers=workers, algorithm=part("prsgd", interval=8))
+    [group] = groups(load(tmp_path)[0])
+    assert group.caption == "MLP-8 on toys, b = 4, γ = 0.05, I = 8"
+    fixture_run(tmp_path, workers=2, algorithm=part("prsgd", interval=4))
+    [group] = groups(load(tmp_path)[0])
+    assert group.caption == "MLP-8 on toys, b = 4, γ = 0.05"
+
+
+def test_curves_stand_in_the_same_order_at_every_interval(tmp_path: Path) -> None:
+    for momentum in (0.9, 0.7, 0.5):
+        for interval in (8, 1):
+            algorithm = part("prsgd", interval=interval)
+            fixture_run(tmp_path, momentum=momentum, algorithm=algorithm)
+    [group] = groups(load(tmp_path)[0])
+    assert [(s.interval, s.config["momentum"]) for s in group.series] == [
+        *((1, 0.5), (1, 0.7), (1, 0.9)),
+        *((8, 0.5), (8, 0.7), (8, 0.9)),
+    ]
+
+
 def test_means_and_deviations_by_hand(results: Path) -> None:
     [group] = [g for g in groups(load(results)[0]) if g.slug == "toys-mlp-8"]
     series = group.series[1]

@@ -238,7 +238,8 @@ def groups(runs: Iterable[Loaded]) -> list[Group]:
 def _order(series: Series) -> tuple[Any, ...]:
     config = series.config
     rank = {"mini-batch SGD": 0, "PR-SGD": 1}.get(series.algorithm, 2)
-    return rank, series.algorithm, series.interval or 0, config["workers"], config["lr"]
+    first = (rank, series.algorithm, series.interval or 0, config["workers"], config["lr"])
+    return *first, json.dumps(series.runs[0].essence, sort_keys=True)
 
 
 def _label(group: Group) -> None:
@@ -247,10 +248,10 @@ def _label(group: Group) -> None:
     for key in dict.fromkeys(key for essence in essences for key in essence):
         found = Counter(json.dumps(e[key]) for e in essences if key in e)
         [(usual, count)] = found.most_common(1)
-        usual_enough = len(found) == 1 or count > max(2, len(essences) / 2)
-        if found.total() == len(essences) and usual_enough:
+        usual_enough = key not in TOLD and count > max(2, len(essences) / 2)
+        if found.total() == len(essences) and (len(found) == 1 or usual_enough):
             group.common[key] = json.loads(usual)
-            if len(found) > 1 and key not in TOLD:
+            if len(found) > 1:
                 group.exceptions.append(key)
     for series in group.series:
         interval = [] if series.interval is None else [f"I = {series.interval}"]
