@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from PIL import Image
 
 from prsgd.report.load import NAMES, Group
 
@@ -31,6 +33,7 @@ STYLE: Any = {
     "svg.fonttype": "none",
 }
 WIDTH, HEIGHT = 5.6, 2.5  # inches; at the 3.4 of a journal's column letters are still 5 points
+DPI = 200
 MARKERS = "osD^vP*Xh<>"
 LARGEST_INTERVAL = 128  # the colour scale ends there
 BASELINES = {NAMES["MiniBatchSGD"]: "black", NAMES["OneShot"]: "tab:red"}
@@ -124,7 +127,10 @@ def caption(figure: Figure, text: str) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write both formats, the same bytes every time."""
-    figure.savefig(path.with_suffix(".png"), dpi=200)
+    """Write both formats, the same bytes every time; of 256 colours a PNG is a third as large."""
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    pixels = BytesIO()
+    figure.savefig(pixels, format="png", dpi=DPI)
     plt.close(figure)
+    picture = Image.open(pixels).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture.save(path.with_suffix(".png"), dpi=(DPI, DPI))
