@@ -84,6 +84,8 @@ def ticks(axis: Axis, limits: tuple[float, float]) -> None:
         steps = (1, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9)
     elif high < 5 * low:
         steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    elif high < 12 * low:
+        steps = (1, 1.5, 2, 3, 4, 6, 8)
     elif high < 100 * low:
         steps = (1, 2, 5)
     axis.set_major_locator(mpl.ticker.LogLocator(subs=steps))
