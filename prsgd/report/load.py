@@ -229,7 +229,8 @@ def groups(runs: Iterable[Loaded]) -> list[Group]:
         panels[run.fingerprint, run.data, run.model][key].append(run)
     result = []
     for curves in panels.values():
-        group = Group(sorted(map(Series, curves.values()), key=_order))
+        by_essence = (Series(curves[essence]) for essence in sorted(curves))
+        group = Group(sorted(by_essence, key=_order))
         _label(group)
         result.append(group)
     return result
@@ -238,8 +239,7 @@ def groups(runs: Iterable[Loaded]) -> list[Group]:
 def _order(series: Series) -> tuple[Any, ...]:
     config = series.config
     rank = {"mini-batch SGD": 0, "PR-SGD": 1}.get(series.algorithm, 2)
-    first = (rank, series.algorithm, series.interval or 0, config["workers"], config["lr"])
-    return *first, json.dumps(series.runs[0].essence, sort_keys=True)
+    return rank, series.algorithm, series.interval or 0, config["workers"], config["lr"]
 
 
 def _label(group: Group) -> None:
