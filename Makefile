@@ -37,8 +37,9 @@ type: $(READY) ## types
 figures: $(READY) ## redraw all figures and tables of results/, and those of runs/ where there are any
 	@test ! -f results/network/network.csv || $(BIN)/python scripts/network.py --table
 	@$(BIN)/python scripts/fill_tables.py
-	@echo $(sort $(dir $(patsubst %/,%,$(dir $(wildcard results/*/*/config.yaml results/*/*/*/config.yaml runs/*/config.yaml))))) \
-		| xargs -r -n 1 -P $$(getconf _NPROCESSORS_ONLN) $(BIN)/prsgd figures
+	@for folder in results runs; do \
+		test -z "$$(find $$folder -name config.yaml 2>/dev/null | head -n 1)" || $(BIN)/prsgd figures $$folder || exit; \
+	done
 
 EXPERIMENTS := paper one_shot interval interval_half noniid momentum order speedup rate rate_plain rate_resnet8 paper_plain short unequal falling family
 

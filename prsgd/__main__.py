@@ -1,6 +1,6 @@
 """python -m prsgd, as torchrun starts it."""
 
-from prsgd.cli import main
+from prsgd.cli.main import main
 
 if __name__ == "__main__":
     main()

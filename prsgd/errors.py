@@ -1,16 +1,14 @@
-"""The exceptions whose text is meant for the user."""
+"""The two errors that prsgd tells its user in one line."""
+
+LOST = "a process was lost"
 
 
-class Refused(Exception):
-    """What was asked for is wrong or cannot be had; one line says what, and what would do."""
+class UserError(Exception):
+    """What was asked for is wrong or cannot be had: the key, the value, and what is allowed."""
 
     def __str__(self) -> str:
         return " ".join(super().__str__().splitlines())
 
 
-LOST = "a process was lost"
-
-
-class Lost(Exception):
-    """Another process does not answer any more; the text begins with `LOST` and says which, as far
-    as can be known."""
+class ProcessLost(Exception):
+    """A process ended or hangs. The text begins with `LOST` and names the process if it can."""

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of t, so that it needs no state and t may start anywhere."""
+"""The learning rate as a pure function of t: it needs no state, and a run may begin anywhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from prsgd.keys import fraction, key
+from prsgd.fields import fraction, key
 
 
 @dataclass

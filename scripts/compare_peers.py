@@ -20,9 +20,8 @@ import pandas as pd
 from measure import hardware, markdown, run, start_up, train, write
 
 from prsgd.console import track
-from prsgd.data.cache import prepare
-from prsgd.launch import cache_folder
-from prsgd.plan import physical_cores
+from prsgd.data.cache import cache_folder, prepare
+from prsgd.training.machine import physical_cores
 
 HERE = Path(__file__).parent
 UNFINISHED = Path("runs/bench-peers.csv")  # what is measured so far: an interrupted bench goes on
@@ -103,9 +102,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("data", nargs="*", default=["data=synthetic", "data.train=50000"])
     options = parser.parse_args()
-    from prsgd.cli import compose
+    from prsgd.config.compose import compose
 
-    [chosen] = compose(options.data, dry_run=False)
+    [chosen], _ = compose(options.data)
     cache = prepare(chosen.data, cache_folder(), track).resolve()
     samples = chosen.data.train_samples()
     found = pd.read_csv(UNFINISHED).to_dict("records") if UNFINISHED.exists() else []

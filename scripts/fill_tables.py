@@ -18,9 +18,11 @@ import numpy as np
 import pandas as pd
 from measure import markdown
 
-from prsgd.report import speedup
-from prsgd.report.load import NAMES, Group, Series, groups, load
-from prsgd.report.tables import common_target
+from prsgd.report.curves import Curve, Group, groups
+from prsgd.report.points import lines_of
+from prsgd.report.runs import load
+from prsgd.report.specs import specs
+from prsgd.report.tables import common_target, steps_to
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (ROOT / "README.md", ROOT / "results" / "RESULTS.md")
@@ -39,39 +41,40 @@ def filled(text: str) -> str:
 
 
 def ends(*folders: str) -> str:
-    """One row per curve, called by its folder as well where there are several."""
+    """A table with a row for each curve, which names its folder where there are several."""
     head = ["run", "seeds", "training loss", "from mini-batch SGD's"]
     head += ["test accuracy (%)", "from mini-batch SGD's", "rounds", "sent by a worker (MB)"]
     lines = [head]
     for folder in folders:
         group = the_group(folder)
-        for series in group.series:
-            baseline = minibatch(series, group)
-            name = series.label if len(folders) == 1 else f"{Path(folder).name}, {series.label}"
-            last = series.mean.iloc[-1]
-            line = [name, str(len(series.runs))]
+        for curve in group.curves:
+            baseline = minibatch(curve, group)
+            name = curve.label if len(folders) == 1 else f"{Path(folder).name}, {curve.label}"
+            last = curve.mean.iloc[-1]
+            line = [name, str(len(curve.runs))]
             for column, scale, digits in COLUMNS:
-                spread = scale * series.deviation[column].iloc[-1]
+                spread = scale * curve.deviation[column].iloc[-1]
                 line.append(with_error(scale * last[column], spread, digits))
                 images = TEST_IMAGES[group.data]
-                line.append(difference(series, baseline, column, scale, digits, images))
+                line.append(difference(curve, baseline, column, scale, digits, images))
             lines.append([*line, f"{last['round']:,.0f}", f"{last['payload_bytes'] / 1e6:,.0f}"])
     return markdown(lines, 1)
 
 
 def difference(
-    series: Series, baseline: Series | None, column: str, scale: float, digits: int, images: int
+    curve: Curve, baseline: Curve | None, column: str, scale: float, digits: int, images: int
 ) -> str:
-    """From the baseline, with its standard error.
+    """The difference of a curve's end from the baseline's, with its standard error.
 
-    With two seeds or more that is of the pairs of equal seeds. With one, and for accuracies, it is
-    an upper bound: that of two independent samples of test images, where both saw the same ones.
+    With two seeds or more in common, the error is that of the pairs of equal seeds. With one, and
+    for accuracies, it is an upper bound: the error of two independent samples of test images, where
+    both curves saw the same ones.
     """
-    if baseline is None or series is baseline:
+    if baseline is None or curve is baseline:
         return ""
     mine, theirs = (
-        {run.config["seed"]: scale * run.metrics[column].iloc[-1] for run in s.runs}
-        for s in (series, baseline)
+        {run.config["seed"]: scale * run.metrics[column].iloc[-1] for run in c.runs}
+        for c in (curve, baseline)
     )
     pairs = np.array([mine[seed] - theirs[seed] for seed in mine if seed in theirs])
     if not len(pairs):
@@ -80,7 +83,7 @@ def difference(
     if len(pairs) > 1:
         error = pairs.std(ddof=1) / sqrt(len(pairs))
     elif column == "test_accuracy":
-        shares = [s.mean[column].iloc[-1] for s in (series, baseline)]
+        shares = [c.mean[column].iloc[-1] for c in (curve, baseline)]
         error = scale * sqrt(sum(p * (1 - p) for p in shares) / images)
     return with_error(pairs.mean(), error, digits, "+")
 
@@ -90,36 +93,39 @@ def with_error(value: float, error: float, digits: int, sign: str = "") -> str:
     return text if np.isnan(error) else f"{text} ± {error:.{digits}f}"
 
 
-def minibatch(series: Series, group: Group) -> Series | None:
-    """The one mini-batch SGD that is like it in all but the method, or else its equal."""
+def minibatch(curve: Curve, group: Group) -> Curve | None:
+    """The mini-batch SGD that differs from a curve in the method only; None if not just one does.
 
-    def equal(other: Series) -> bool:
+    PR-SGD with I = 1 is mini-batch SGD, and stands for it where the baseline itself is missing.
+    """
+
+    def equal(other: Curve) -> bool:
         averaged = other.config.get("algorithm.momentum_at_sync") == "average"
         plain = averaged or not other.config["momentum"]
         restarts = other.config.get("algorithm.order") == "restart"
         return other.interval == 1 and restarts and plain
 
     kin = [
-        other for other in group.series if all_but_the_method(other) == all_but_the_method(series)
+        other for other in group.curves if all_but_the_method(other) == all_but_the_method(curve)
     ]
-    called = [other for other in kin if other.algorithm == NAMES["MiniBatchSGD"]]
+    called = [other for other in kin if other.config["algorithm"] == "minibatch"]
     found = called or list(filter(equal, kin))
     return found[0] if len(found) == 1 else None
 
 
-def all_but_the_method(series: Series) -> dict[str, Any]:
-    essence = series.runs[0].essence
-    return {key: value for key, value in essence.items() if not key.startswith("algorithm.")}
+def all_but_the_method(curve: Curve) -> dict[str, Any]:
+    keys = curve.config.items()
+    return {key: value for key, value in keys if key.partition(".")[0] != "algorithm"}
 
 
 def steps(folder: str) -> str:
-    """Steps per worker to the common loss, a row per line of the speed-up figure."""
+    """A table of a worker's steps to the common loss, with a row for each line of the figure."""
     group = the_group(folder)
     target = common_target(group)
-    everyone = sorted({series.config["workers"] for series in group.series})
+    everyone = sorted({curve.config["workers"] for curve in group.curves})
     lines = [[f"steps to {target:.3g}", *(f"N = {n}" for n in everyone), "slope on log N"]]
-    for label, members in speedup.lines(group).items():
-        every = pd.Series({s.config["workers"]: speedup.steps_to(s, target) for s in members})
+    for label, members in lines_of(group, specs(group)["speedup"]).items():
+        every = pd.Series({c.config["workers"]: steps_to(c, target) for c in members})
         taken = every.dropna()
         slope = np.polyfit(np.log(taken.index), np.log(taken), 1)[0] if len(taken) > 2 else np.nan
         cells = [f"{taken[n]:,.0f}" if n in taken else "" for n in everyone]

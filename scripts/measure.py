@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from prsgd.plan import cpu_name, physical_cores
+from prsgd.training.machine import cpu_name, physical_cores
 
 OUT = Path(__file__).parent.parent / "results" / "bench"
 

@@ -21,7 +21,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from measure import markdown, run
 
-from prsgd.report.load import groups, load, load_run
+from prsgd.report.curves import groups
+from prsgd.report.runs import load, load_run
 from prsgd.report.style import HEIGHT, MARKERS, STYLE, WIDTH, caption, powers_of_two, save
 from prsgd.report.tables import at_target
 
@@ -40,7 +41,7 @@ def on_network(rate: str, *arguments: str) -> str:
 
 
 def train() -> None:
-    """Whatever is not there yet."""
+    """Train what is not there yet."""
     for rate, mbit in RATES.items():
         keys = ["+experiment=network", f"out={OUT / rate}"]
         if not (OUT / rate / "costs.csv").exists():
@@ -57,7 +58,7 @@ def train() -> None:
 
 
 def table() -> None:
-    """network.csv, network.md and the figure."""
+    """Write network.csv, network.md and the figure."""
     runs = {
         (rate, record.config["algorithm.interval"]): record.metrics[1:]
         for rate in RATES

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from prsgd.data.batches import Batches
 from prsgd.data.cache import Images, load
-from prsgd.memory import keep_freed_memory
+from prsgd.launch.memory import keep_freed_memory
 from prsgd.models import ResNet
 
 BATCH, INTERVAL, LR = 32, 8, 0.1

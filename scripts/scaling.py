@@ -23,16 +23,16 @@ import torch
 import torch.distributed as dist
 from measure import descendants, hardware, markdown, run, start_up, train, write
 
-from prsgd import checkpoint
-from prsgd.cluster import Cluster
-from prsgd.config import typed
+from prsgd.config.build import build_run
 from prsgd.console import track
 from prsgd.data.batches import Batches
-from prsgd.data.cache import load, prepare
-from prsgd.launch import cache_folder
-from prsgd.memory import keep_freed_memory
+from prsgd.data.cache import cache_folder, load, prepare
+from prsgd.distributed.communicator import Communicator
+from prsgd.distributed.rounds import close_rounds
+from prsgd.launch.memory import keep_freed_memory
 from prsgd.models import ResNet
-from prsgd.workers import RowWorkers
+from prsgd.training import checkpoint_files
+from prsgd.training.workers import RowWorkers
 
 UNFINISHED = Path("runs/scaling.csv")  # what is measured so far: an interrupted script goes on
 IMAGES = 32_768  # per run
@@ -104,18 +104,18 @@ def parts(repeats: int) -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
     raw = {
-        "algorithm": {"_target_": "prsgd.algorithms.restarted.PRSGD"},
-        "model": {"_target_": "prsgd.models.ResNet"},
-        "schedule": {"_target_": "prsgd.schedule.Constant"},
-        "data": {"_target_": "prsgd.data.sets.Synthetic", "train": IMAGES, "test": 500},
+        "algorithm": {"name": "prsgd"},
+        "model": {"name": "resnet"},
+        "schedule": {"name": "constant"},
+        "data": {"name": "synthetic", "train": IMAGES, "test": 500},
     }
-    config = typed(raw)
+    config = build_run(raw)
     images = load(prepare(config.data, cache_folder(), track), torch.device("cpu"))
     batches = Batches(images, None, HOSTED, 32, 0, crop=4, flip=True)
     model = ResNet(20).build(32, 10)
-    cluster = Cluster(HOSTED, "cpu", "fast")
-    workers = RowWorkers(model, cluster, batches.draw, config, bf16=True)
-    exact = RowWorkers(model, Cluster(HOSTED, "cpu", "exact"), batches.draw, config, bf16=True)
+    communicator = Communicator(HOSTED, "cpu", "fast")
+    workers = RowWorkers(model, communicator, batches.draw, config, bf16=True)
+    exact = RowWorkers(model, Communicator(HOSTED, "cpu", "exact"), batches.draw, config, bf16=True)
     draws = iter(range(10**9))
 
     def average() -> None:
@@ -126,30 +126,31 @@ def parts(repeats: int) -> None:
 
     def save() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            checkpoint.save(Path(folder), 1, workers.kept(), {}, cluster)
+            checkpoint_files.save(Path(folder), 1, workers.state_tensors(), {}, communicator)
 
-    def settle() -> float:
+    def close() -> float:
         """Milliseconds per open round."""
-        rounds, start = len(cluster.ledger.open), time.perf_counter()
-        cluster.settle()
+        rounds, start = len(workers.ledger.open), time.perf_counter()
+        close_rounds(workers.ledger, communicator)
         return 1000 * (time.perf_counter() - start) / rounds
 
     def look() -> None:
         with workers.autocast():
-            workers.spare(images.normalised(images.train_images[:250]))
+            consensus(images.normalised(images.train_images[:250]))
 
+    consensus, _ = workers.consensus(None)
     found = []
     for repeat in range(1, repeats + 1):
-        step = median_ms(workers.observe_gradients, 12)
+        step = median_ms(workers.compute_gradients, 12)
         result = {
             "step of 4 workers: gradients": step,
             "batches (index, crop, flip, normalise)": HOSTED
             * median_ms(lambda: batches.draw(0, next(draws)), 100),
-            "update": median_ms(lambda: workers.descend(1e-9), 100),
+            "update": median_ms(lambda: workers.optimizer_step(1e-9), 100),
             "average, with its drift": median_ms(average, 50),
             "the same, summed exactly": median_ms(average_exactly, 20),
             "the drift alone": median_ms(lambda: workers.squared_distances(workers.x[0]), 50),
-            "ledger": settle(),
+            "ledger": close(),
             "a checkpoint, at most every 30 s": median_ms(save, 10),
             "import torch": 1000 * seconds("-c", "import torch"),
             "prsgd train, to the end of one step, N = 8": 1000 * start_up(8),
@@ -220,7 +221,7 @@ def recovery() -> float:
 
 
 def one_rank() -> None:
-    """As `Cluster.mean` does it: one buffer, and of a round the duration at the last to arrive."""
+    """As `Communicator.mean` does it: one buffer, and of a round the duration at the last to arrive."""
     dist.init_process_group("gloo")
     buffer, work = torch.ones(PARAMETERS + 2), torch.randn(1024, 1024)
     laps = torch.empty(60, dtype=torch.float64)

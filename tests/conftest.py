@@ -14,11 +14,12 @@ import pandas as pd
 import pytest
 import torch
 
-from prsgd.config import Run, typed
+from prsgd.config.build import build_run
+from prsgd.config.plan import Job, Plan
+from prsgd.config.schema import Run
 from prsgd.data.cache import prepare
-from prsgd.plan import Job, Plan
-from prsgd.records import TIMINGS, RunFolder
-from prsgd.train import train
+from prsgd.run_folder import TIMINGS, RunFolder
+from prsgd.training.loop import train
 
 TARGETS = {
     "prsgd": "prsgd.algorithms.restarted.PRSGD",
@@ -49,7 +50,7 @@ def part(name: str, **values: Any) -> dict[str, Any]:
 
 def small_run(**values: Any) -> Run:
     """A run of seconds: an MLP on 8 x 8 synthetic images, one epoch of 20 steps and more."""
-    return typed(
+    return build_run(
         {
             "workers": 2,
             "batch_size": 4,
@@ -81,7 +82,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def here(run: Run) -> Plan:
-    return Plan("cpu", 1, 1, run.precision, "here", 1)
+    return Plan("cpu", 1, 1, run.precision, "in_process", 1)
 
 
 Trainer = Callable[..., tuple[str, RunFolder]]

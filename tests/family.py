@@ -26,15 +26,16 @@ from prsgd.algorithms.base import Algorithm
 from prsgd.algorithms.diloco import DiLoCo
 from prsgd.algorithms.easgd import EASGD
 from prsgd.algorithms.hierarchical import Hierarchical
-from prsgd.algorithms.interface import Course
+from prsgd.algorithms.info import RunInfo
 from prsgd.algorithms.post_local import PostLocalSGD
 from prsgd.algorithms.qsr import QSR
 from prsgd.algorithms.restarted import PRSGD
 from prsgd.algorithms.scaffold import Scaffold
 from prsgd.algorithms.slowmo import SlowMo
 from prsgd.algorithms.vrl_sgd import VRLSGD
-from prsgd.cluster import Cluster
-from prsgd.workers import RowWorkers
+from prsgd.distributed.communicator import Communicator
+from prsgd.distributed.rounds import close_rounds
+from prsgd.training.workers import RowWorkers
 
 STEPS, PER_EPOCH, DROP = 200, 25, 120
 FEATURES, HIDDEN, CLASSES, B = 6, 6, 4, 6
@@ -203,8 +204,8 @@ class Case:
         return SimpleNamespace(**plain | {"betas": [0.9, 0.99], "eps": 1e-2} | self.optimiser)
 
     @property
-    def course(self) -> Course:
-        return Course(self.workers, STEPS, PER_EPOCH, self.lr)
+    def info(self) -> RunInfo:
+        return RunInfo(self.workers, STEPS, PER_EPOCH, self.lr)
 
     def lr(self, t: int) -> float:
         return self.rate(t) * (0.01 if self.keys.optimiser == "adamw" else 1 - self.keys.momentum)
@@ -264,22 +265,22 @@ def network(case: Case, processes: int = 1, reduction: str = "fast") -> RowWorke
 
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(FEATURES, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, CLASSES))
-    cluster = Cluster(case.workers, "cpu", reduction, processes)
-    return RowWorkers(model, cluster, draw, case.keys, bf16=False)
+    communicator = Communicator(case.workers, "cpu", reduction, processes)
+    return RowWorkers(model, communicator, draw, case.keys, bf16=False)
 
 
 def play(case: Case, workers: Any) -> Iterator[Any]:
     """x after every step, and what the run ends with."""
     algorithm = case.algorithm
-    algorithm.begin(case.course, workers)
+    algorithm.begin(case.info, workers)
     for t in range(1, STEPS + 1):
-        workers.observe_gradients(algorithm.active(t))
+        workers.compute_gradients(algorithm.active(t))
         algorithm.step(t, case.lr(t), workers)
         if t < STEPS:
             yield workers.x
     algorithm.finish(STEPS, case.lr(STEPS), workers)
     yield workers.x
-    centre = algorithm.centre(workers)
+    centre = algorithm.eval_params(workers)
     yield workers.x if centre is None else 0 * workers.x + centre
 
 
@@ -292,11 +293,11 @@ def main(folder: Path, names: list[str]) -> None:
         for reduction in ("fast", "exact"):
             workers = network(case, int(os.environ["WORLD_SIZE"]), reduction)
             x = torch.stack([rows.clone() for rows in play(case, workers)])
-            ledger = workers.cluster.ledger
-            workers.cluster.settle()
+            ledger = workers.ledger
+            close_rounds(ledger, workers.communicator)
             del ledger.open, ledger.comm_seconds, ledger.wait_seconds
-            saved = {"x": x, "hosted": workers.cluster.hosted, "ledger": vars(ledger)}
-            torch.save(saved, folder / f"{name}-{reduction}-{workers.cluster.rank}.pt")
+            saved = {"x": x, "hosted": workers.communicator.local_workers, "ledger": vars(ledger)}
+            torch.save(saved, folder / f"{name}-{reduction}-{workers.communicator.rank}.pt")
     dist.destroy_process_group()
 
 

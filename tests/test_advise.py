@@ -13,17 +13,9 @@ import pytest
 from conftest import Command, Trainer, part, small_run
 from test_launch import children, wait_until
 
-from prsgd.cost import (
-    Costs,
-    intervals,
-    needed_interval,
-    predict,
-    recommend,
-    ring_constants,
-    ring_seconds,
-    theory_interval,
-)
-from prsgd.records import METRICS, ROUNDS, RunFolder
+from prsgd.cost.advice import intervals, needed_interval, recommend, theory_interval
+from prsgd.cost.network import Costs, predict, ring_constants, ring_seconds
+from prsgd.run_folder import METRICS, ROUNDS, RunFolder
 
 
 def test_the_ring_by_hand() -> None:

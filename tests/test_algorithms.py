@@ -16,8 +16,8 @@ from prsgd.algorithms.base import Algorithm
 from prsgd.algorithms.minibatch import MiniBatchSGD
 from prsgd.algorithms.one_shot import OneShot
 from prsgd.algorithms.restarted import PRSGD
-from prsgd.cluster import Cluster
-from prsgd.workers import RowWorkers
+from prsgd.distributed.communicator import Communicator
+from prsgd.training.workers import RowWorkers
 
 N, FEATURES, CLASSES, B, STEPS, LR = 3, 5, 4, 6, 14, 0.3
 
@@ -67,11 +67,11 @@ def make(momentum: float = 0.0, nesterov: bool = False, decay: float = 0.0) -> R
         return torch.from_numpy(images).float(), torch.from_numpy(labels)
 
     torch.manual_seed(0)
-    cluster = Cluster(N, "cpu", "fast")
+    communicator = Communicator(N, "cpu", "fast")
     keys = SimpleNamespace(
         optimiser="sgd", momentum=momentum, nesterov=nesterov, weight_decay=decay
     )
-    return RowWorkers(nn.Linear(FEATURES, CLASSES), cluster, draw, keys, bf16=False)
+    return RowWorkers(nn.Linear(FEATURES, CLASSES), communicator, draw, keys, bf16=False)
 
 
 @pytest.mark.parametrize("reduction", ["fast", "exact"])
@@ -96,10 +96,10 @@ def test_follows_the_reference(
     algorithm: Algorithm, momentum: float, nesterov: bool, decay: float, reduction: str
 ) -> None:
     workers = make(momentum, nesterov, decay)
-    workers.cluster = Cluster(N, "cpu", reduction)
+    workers.communicator = Communicator(N, "cpu", reduction)
     expected = reference(algorithm, workers.x[0].double().numpy(), momentum, nesterov, decay)
     for t in range(1, STEPS + 1):
-        workers.observe_gradients()
+        workers.compute_gradients()
         algorithm.step(t, LR, workers)
         np.testing.assert_allclose(workers.x, next(expected), atol=1e-5)
     algorithm.finish(STEPS, LR, workers)
@@ -108,7 +108,13 @@ def test_follows_the_reference(
 
 def test_the_reference_tells_algorithms_apart() -> None:
     """A test of the tests: every rule ends somewhere else."""
-    rules = [MiniBatchSGD(), OneShot(), PRSGD(4), PRSGD(4, "literal"), PRSGD(4, "restart", "keep")]
+    rules = [
+        MiniBatchSGD(),
+        OneShot(),
+        PRSGD(4),
+        PRSGD(4, "literal"),
+        PRSGD(4, "restart", momentum_at_sync="keep"),
+    ]
     x0 = np.linspace(-1, 1, CLASSES * (FEATURES + 1))
     ends = [list(reference(rule, x0, 0.9, False, 0))[-1][0] for rule in rules]
     gaps = [np.abs(a - b).max() for i, a in enumerate(ends) for b in ends[:i]]

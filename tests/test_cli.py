@@ -59,8 +59,8 @@ def test_help_teaches(prsgd: Command, arguments: list[str], words: list[str]) ->
 )
 def test_help_and_refusals_do_without_torch(arguments: list[str]) -> None:
     code = (
-        "import sys; from prsgd.cli import dispatch; from prsgd.errors import Refused\n"
-        f"try: dispatch({arguments!r})\nexcept (Refused, SystemExit): pass\n"
+        "import sys; from prsgd.cli.main import dispatch; from prsgd.errors import UserError\n"
+        f"try: dispatch({arguments!r})\nexcept (UserError, SystemExit): pass\n"
         "assert not {'torch', 'torchvision', 'matplotlib', 'pandas'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -112,7 +112,7 @@ REFUSED = {
     "trian": "trian: there is no such command; allowed are train, run, figures, "
     "verify, advise, algorithms, data",
     "run nowhere": "nowhere is not a run folder: it has no config.yaml",
-    "run future": "future/config.yaml has version 9; this prsgd reads version 1",
+    "run future": "future/config.yaml has version 9; this prsgd reads versions 1 and 2",
     "run damaged": "damaged/config.yaml is damaged: it is not valid YAML",
     "run foreign": "foreign/config.yaml: algorithm._target_=os.system: must be a class of prsgd, "
     "or of a package in plugins, for this group",
@@ -194,11 +194,11 @@ def test_train_refuses_a_folder_of_another_version(prsgd: Command, tmp_path: Pat
     assert prsgd("train", *SMALL).returncode == 0
     [folder] = (tmp_path / "runs").iterdir()
     config = folder / "config.yaml"
-    config.write_text(config.read_text().replace("version: 1", "version: 9"))
+    config.write_text(config.read_text().replace("version: 2", "version: 9"))
     done = prsgd("train", *SMALL)
     assert done.returncode == 2
     where = f"runs/{folder.name}/config.yaml"
-    assert done.stderr == f"prsgd: {where} has version 9; this prsgd reads version 1\n"
+    assert done.stderr == f"prsgd: {where} has version 9; this prsgd reads versions 1 and 2\n"
 
 
 def test_run_refuses_other_data(prsgd: Command, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_data_are_prepared_ahead(prsgd: Command, tmp_path: Path) -> None:
 def test_control_c_before_anything_started(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from prsgd import cli
+    from prsgd.cli import main as cli
 
     def interrupted(arguments: list[str]) -> int:
         raise KeyboardInterrupt

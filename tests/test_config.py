@@ -8,20 +8,29 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from conftest import part, small_run
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from prsgd.config import GROUPS, Keys, Run, conf_dir, files, run_name, typed
-from prsgd.cost import theory_interval
-from prsgd.errors import Refused
-from prsgd.tally import Tally
+from prsgd.config.build import build_run
+from prsgd.config.choices import conf_dir, files
+from prsgd.config.compose import NOT_KEYS
+from prsgd.config.compose import compose as compose_runs
+from prsgd.config.naming import run_name
+from prsgd.config.schema import GROUPS, Run, Settings
+from prsgd.config.table import expand, rows
+from prsgd.cost.advice import theory_interval
+from prsgd.cost.counter import CommCounter
+from prsgd.errors import UserError
 
 
 def composed(*overrides: str) -> dict[str, Any]:
+    """The plain configuration; of an experiment with a table of runs, that of its first run."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        plain: Any = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
-    return plain
+        [first, *_] = expand(compose("config", list(overrides)))
+    plain: Any = OmegaConf.to_container(first, resolve=True)
+    return {key: plain[key] for key in plain if key not in NOT_KEYS}
 
 
 CHOICES = [(group, path.stem) for group in GROUPS for path in files(group)]
@@ -36,43 +45,66 @@ NEEDED = {
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_builds(group: str, choice: str) -> None:
-    run = typed(composed(f"{group}={choice}", *NEEDED.get(choice, [])))
+    run = build_run(composed(f"{group}={choice}", *NEEDED.get(choice, [])))
     assert isinstance(run, Run)
     if group == "model":
         logits = run.model.build(32, 7)(torch.zeros(2, 3, 32, 32))
         assert logits.shape == (2, 7)
     if group == "schedule":
         assert run.schedule.lr(1, 10, 1.0) > 0
-    assert typed(run.as_dict()) == run
+    assert build_run(run.as_dict()) == run
 
 
 @pytest.mark.parametrize("path", files("experiment"), ids=lambda path: path.stem)
 def test_every_experiment_composes(path: Path) -> None:
-    assert isinstance(typed(composed(f"+experiment={path.stem}")), Run)
+    assert isinstance(build_run(composed(f"+experiment={path.stem}")), Run)
 
 
 @pytest.mark.parametrize("epochs", [2.0**63, 1e308])
 def test_more_epochs_than_can_be_counted(epochs: float) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         small_run(epochs=epochs).steps(160)
     assert str(refusal.value) == (
         f"epochs={epochs:g}: must be fewer; nobody can draw so many batches"
     )
 
 
-SPEEDUP = sorted((conf_dir() / "experiment/speedup").glob("*.yaml"))
+TABLE = yaml.safe_load((conf_dir() / "experiment/speedup.yaml").read_text())["runs"]
 
 
-@pytest.mark.parametrize("path", SPEEDUP, ids=lambda path: path.stem)
-def test_every_part_of_the_speed_up_is_what_its_name_says(path: Path) -> None:
-    run = typed(composed("+experiment=speedup", f"experiment/speedup@_global_={path.stem}"))
-    count, *rules = path.stem.removeprefix("n").split("_")
-    workers, steps = int(count), run.course(10_000).steps
-    of_corollary = max(1, int(theory_interval(workers, steps)))
-    assert run.workers == workers
-    assert run.interval == (of_corollary if "corollary" in rules else 8)
-    power = 0.5 if "root" in rules else 1 if "linear" in rules else 0
-    assert run.lr == pytest.approx(0.1 * workers**power, abs=1e-4)
+@pytest.mark.parametrize("line", TABLE)
+def test_every_line_of_the_speed_up_is_what_its_name_says(line: str) -> None:
+    found = [build_run(composed("+experiment=speedup", *keys(row))) for row in rows(TABLE[line])]
+    assert [run.workers for run in found] == [1, 2, 4, 8]
+    method, rate, interval = line.split(", ")
+    power = {"γ = 0.1": 0, "γ = 0.1√N": 0.5, "γ = 0.1N": 1}[rate]
+    for run in found:
+        of_corollary = max(1, int(theory_interval(run.workers, run.info(10_000).steps)))
+        by_name = {"I = 8": 8, "I of Corollary 1": 8 if run.workers == 1 else of_corollary}
+        assert run.interval == run.algorithm.interval == by_name[interval]
+        assert run.lr == pytest.approx(0.1 * run.workers**power, abs=1e-4)
+        assert run.algorithm.title == method
+
+
+def keys(row: dict[str, Any]) -> list[str]:
+    """A row of a table as overrides, without the table."""
+    return ["~runs", "~figures", *(f"{key}={value}" for key, value in row.items())]
+
+
+def test_a_table_makes_a_run_of_each_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """Six lines of four runs, in which N = 1 is the same; the figure is told of the lines."""
+    runs, figures = compose_runs(["+experiment=speedup"])
+    assert len(runs) == 24
+    names = {run_name(run, "bf16", "data") for run in runs}
+    assert len(names) == 19
+    assert figures["speedup"]["lines"] == TABLE
+    for text, message in (
+        ("{a: {workers: [1, 2], lr: [0.1]}}", "runs.a: its lists must be equally long"),
+        ("{a: 3}", "runs.a=3: must set keys, as in {workers: [1, 2], lr: 0.1}"),
+    ):
+        with pytest.raises(UserError) as refusal:
+            expand(OmegaConf.create(f"runs: {text}"))
+        assert str(refusal.value) == message
 
 
 METHODS = sorted((conf_dir() / "experiment/family").glob("*.yaml"))
@@ -82,9 +114,9 @@ METHODS = sorted((conf_dir() / "experiment/family").glob("*.yaml"))
 def test_every_method_of_the_family_takes_as_many_rounds(path: Path) -> None:
     """On 10,000 images; but for the baseline, and for the one that looks at its losses."""
     raw = composed("+experiment=family", f"experiment/family@_global_={path.stem}")
-    run = typed(raw)
-    sent = Tally(1, run.workers)
-    sent.run(run.algorithm, run.course(10_000))
+    run = build_run(raw)
+    sent = CommCounter(1, run.workers)
+    sent.run(run.algorithm, run.info(10_000))
     assert sent.rounds == {"minibatch": 312}.get(path.stem, 39) or sent.guessed
     own = {"diloco_adamw": ("adamw", 0, 0.002), "prsgd_momentum": ("sgd", 0.9, 0.08)}
     assert (run.optimiser, run.momentum, run.lr) == own.get(path.stem, ("sgd", 0, 0.8))
@@ -93,14 +125,14 @@ def test_every_method_of_the_family_takes_as_many_rounds(path: Path) -> None:
 def test_the_yaml_defaults_are_the_schemas() -> None:
     """So that a run's name, which knows the schema's defaults, is the one that users see."""
     plain = composed()
-    for f in fields(Keys):
+    for f in fields(Settings):
         default = f.default_factory() if f.default is MISSING else f.default
         assert plain[f.name] == default, f.name
     for group, choice in CHOICES:
-        values = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{choice}.yaml"))
-        target = values.pop("_target_")
-        cls = type(getattr(small_run(), group)) if not target else _class(target)
-        assert set(values) == {f.name for f in fields(cls)}, (group, choice)
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            values = compose(f"{group}/{choice}")[group]
+        own = {str(key) for key in values} - {"_target_"}
+        assert own == {f.name for f in fields(_class(values["_target_"]))}, (group, choice)
 
 
 def _class(target: str) -> type:
@@ -116,7 +148,7 @@ def test_names_are_pinned() -> None:
         ("+experiment=quickstart", "seed=3", "momentum=0.9"): "prsgd-I8-N4-s3-e465375e",
     }
     for overrides, name in names.items():
-        run = typed(composed(*overrides))
+        run = build_run(composed(*overrides))
         assert run_name(run, "fp32", run.data.fingerprint()) == name
 
 
@@ -201,7 +233,7 @@ def test_auto_is_named_by_what_it_came_to() -> None:
     ],
 )
 def test_impossible_values(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         small_run(**values)
     assert str(refusal.value) == message
 
@@ -218,7 +250,7 @@ def test_impossible_values(values: dict[str, Any], message: str) -> None:
 )
 def test_too_few_samples(values: dict[str, Any], message: str) -> None:
     run = small_run(**values)
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         run.steps(160)
     assert str(refusal.value) == message
 

@@ -20,7 +20,7 @@ from prsgd.data.cache import Images, load, prepare
 from prsgd.data.folder import ImageFolder
 from prsgd.data.partition import shards
 from prsgd.data.sets import CIFAR10, Digits, Synthetic, resized
-from prsgd.errors import Refused
+from prsgd.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -126,7 +126,7 @@ BROKEN = {
 @pytest.mark.parametrize("how", BROKEN)
 def test_bad_folders_are_refused(tmp_path: Path, how: str) -> None:
     root = broken(tmp_path / "data", how)
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         prepare(ImageFolder(root=str(root)), tmp_path / "cache", silent)
     assert str(refusal.value).startswith(BROKEN[how].format(root=root))
     assert not list((tmp_path / "cache").glob("*.safetensors"))
@@ -139,7 +139,7 @@ def test_a_set_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError("no route to host")
 
     monkeypatch.setattr(datasets, "CIFAR10", unreachable)
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         prepare(CIFAR10(), tmp_path, silent)
     assert str(refusal.value) == (
         f"data: CIFAR10 is not in {tmp_path}/downloads and could not be downloaded (no route to "
@@ -175,7 +175,7 @@ def test_a_tampered_download_is_not_opened(
         with tarfile.open(downloads / "cifar-10-python.tar.gz", "w:gz") as archive:
             archive.add(batch, "../went_off")
         shutil.rmtree(batch.parent)
-    with pytest.raises(Refused, match="CIFAR10 is not in"):
+    with pytest.raises(UserError, match="CIFAR10 is not in"):
         prepare(CIFAR10(), tmp_path, silent)
     assert not (tmp_path / "went_off").exists()
     pickle.loads(pickle.dumps(Bomb()))

@@ -20,7 +20,7 @@ from family import CASES, DROP, PER_EPOCH, STEPS, Case, lr, net_gradients, netwo
 from prsgd.algorithms.base import Algorithm
 from prsgd.algorithms.diloco import DiLoCo
 from prsgd.algorithms.hierarchical import Hierarchical
-from prsgd.algorithms.interface import Course
+from prsgd.algorithms.info import RunInfo
 from prsgd.algorithms.minibatch import MiniBatchSGD
 from prsgd.algorithms.post_local import PostLocalSGD
 from prsgd.algorithms.qsr import QSR
@@ -28,8 +28,9 @@ from prsgd.algorithms.restarted import PRSGD
 from prsgd.algorithms.scaffold import Scaffold
 from prsgd.algorithms.slowmo import SlowMo
 from prsgd.algorithms.vrl_sgd import VRLSGD
-from prsgd.errors import Refused
-from prsgd.tally import Tally
+from prsgd.cost.counter import CommCounter
+from prsgd.distributed.rounds import close_rounds
+from prsgd.errors import UserError
 from prsgd.theory.problems import different_hessians
 from prsgd.theory.workers import ProblemWorkers, run
 
@@ -130,8 +131,8 @@ def test_two_processes_follow_the_reference_too(
         assert np.array_equal(found, here)
     else:
         list(play(case, alone))
-    alone.cluster.settle()
-    counted = {k: v for k, v in vars(alone.cluster.ledger).items() if k in ranks[0]["ledger"]}
+    close_rounds(alone.ledger, alone.communicator)
+    counted = {k: v for k, v in vars(alone.ledger).items() if k in ranks[0]["ledger"]}
     assert [rank["ledger"] for rank in ranks] == [counted, counted]
 
 
@@ -181,21 +182,21 @@ SENT = {  # rounds in 200 steps, and vectors in all of them
 
 @pytest.mark.parametrize("name", SENT)
 def test_the_ledger_counts_what_is_sent(name: str) -> None:
-    """By a run, and beforehand by a tally."""
+    """By a run, and beforehand by a counter."""
     case, (rounds, vectors) = CASES[name], SENT[name]
     workers = network(case)
     for _ in play(case, workers):
         pass
-    workers.cluster.settle()
-    ledger, size = workers.cluster.ledger, workers.x.shape[1]
+    close_rounds(workers.ledger, workers.communicator)
+    ledger, size = workers.ledger, workers.x.shape[1]
     assert (ledger.rounds, ledger.payload_bytes) == (rounds, 4 * size * vectors)
-    tally = Tally(size, case.workers, len(workers.optimiser.moments))
-    tally.run(case.algorithm, case.course)
-    assert (tally.rounds, tally.payload_bytes) == (rounds, 4 * size * vectors)
-    assert not tally.guessed
+    counter = CommCounter(size, case.workers, len(workers.optimizer.moments))
+    counter.run(case.algorithm, case.info)
+    assert (counter.rounds, counter.payload_bytes) == (rounds, 4 * size * vectors)
+    assert not counter.guessed
     inner = 66 - 16 if name == "hierarchical" else 0  # t divisible by 3 but not by 12
     assert (ledger.group_rounds, ledger.group_payload_bytes) == (inner, 4 * size * inner)
-    assert (tally.group_rounds, tally.group_payload_bytes) == (inner, 4 * size * inner)
+    assert (counter.group_rounds, counter.group_payload_bytes) == (inner, 4 * size * inner)
 
 
 def test_adacomm_is_charged_for_its_losses() -> None:
@@ -212,19 +213,19 @@ def test_adacomm_is_charged_for_its_losses() -> None:
 
     workers.mean_loss = mean_loss
     for t, _ in enumerate(play(case, workers), 1):
-        if len(workers.cluster.ledger.open) == len(steps):
+        if len(workers.ledger.open) == len(steps):
             steps.append(t)
     lengths = np.diff(steps)
     assert lengths[0] == 16
     assert (np.diff(lengths[:-1]) <= 0).all()
     assert lengths[-2] < 4
-    workers.cluster.settle()
-    sent = workers.cluster.ledger
+    close_rounds(workers.ledger, workers.communicator)
+    sent = workers.ledger
     assert sent.payload_bytes == 4 * workers.x.shape[1] * sent.rounds + 8 * asked
     assert 5 <= asked <= 1 + STEPS // PER_EPOCH
-    tally = Tally(1, 3)
-    tally.run(case.algorithm, case.course)
-    assert tally.guessed
+    counter = CommCounter(1, 3)
+    counter.run(case.algorithm, case.info)
+    assert counter.guessed
 
 
 # identities --------------------------------------------------------------------------------------
@@ -282,16 +283,16 @@ def test_vrl_sgd_reaches_the_optimum_that_prsgd_misses() -> None:
 def test_qsr_follows_the_square_of_the_learning_rate() -> None:
     """And keeps the peak's H while the learning rate still rises."""
     rates = [0.1, 0.2, 0.3, *[0.4] * 4, *[0.2] * 12, *[0.1] * 20]
-    course = Course(3, len(rates), 10, lambda t: rates[t - 1])
-    tally, ends = Tally(1, 3), []
+    info = RunInfo(3, len(rates), 10, lambda t: rates[t - 1])
+    counter, ends = CommCounter(1, 3), []
     algorithm = QSR(interval=2, alpha=0.6)
-    algorithm.begin(course, tally)
+    algorithm.begin(info, counter)
     for t, rate in enumerate(rates, 1):
-        before = tally.rounds
-        algorithm.step(t, rate, tally)
-        ends += [t] * (tally.rounds - before)
+        before = counter.rounds
+        algorithm.step(t, rate, counter)
+        ends += [t] * (counter.rounds - before)
     assert ends == [2, 4, 6, 8, 17, 26]  # the rounds of 9 and 18 begin at 0.2, with 9 steps
-    algorithm.finish(len(rates), rates[-1], tally)
+    algorithm.finish(len(rates), rates[-1], counter)
 
 
 def test_easgd_returns_its_centre(train_here: Any) -> None:
@@ -374,7 +375,7 @@ def refusals() -> Iterator[tuple[dict[str, Any], str]]:
 
 @pytest.mark.parametrize(("keys", "message"), list(refusals()))
 def test_impossible_values(keys: dict[str, Any], message: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         small_run(**keys)
     assert str(refusal.value) == message
 
@@ -387,7 +388,7 @@ def test_no_algorithm_takes_more_than_sixty_lines() -> None:
 
 
 def test_when_post_local_switches() -> None:
-    course = CASES["prsgd"].course
-    assert PostLocalSGD().last(course) == DROP
-    assert PostLocalSGD(7, "epochs", 2.5).last(course) == round(2.5 * PER_EPOCH)
-    assert PostLocalSGD().last(Course(3, STEPS, PER_EPOCH, constant)) == STEPS
+    info = CASES["prsgd"].info
+    assert PostLocalSGD().last(info) == DROP
+    assert PostLocalSGD(7, "epochs", 2.5).last(info) == round(2.5 * PER_EPOCH)
+    assert PostLocalSGD().last(RunInfo(3, STEPS, PER_EPOCH, constant)) == STEPS

@@ -26,11 +26,11 @@ from safetensors.torch import load_file
 from test_launch import SMALL, children, folders, metrics_text, start, wait_until
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from prsgd import launch
-from prsgd.launch import gave_up
-from prsgd.plan import Job
-from prsgd.records import RunFolder
-from prsgd.stop import WEIGHTS
+from prsgd.config.plan import Job
+from prsgd.launch import job as launch
+from prsgd.launch.process import gave_up
+from prsgd.run_folder import RunFolder
+from prsgd.training.interrupt import SIGNAL_WEIGHTS
 
 EXACT = ("reduction=exact", "momentum=0.9", "checkpoint_seconds=0.3")
 LONG = (*EXACT, "epochs=150")
@@ -157,7 +157,7 @@ def test_a_signal_at_the_end_of_a_run_still_ends_a_sweep(
     ("status", "why", "stopping", "code", "then"),
     [
         ("running", "", 0, 1, ("failed", "rank 1 ended with exit code -9")),
-        ("running", "", WEIGHTS[signal.SIGTERM], 143, ("interrupted", "SIGTERM")),
+        ("running", "", SIGNAL_WEIGHTS[signal.SIGTERM], 143, ("interrupted", "SIGTERM")),
         ("interrupted", "SIGINT at step 8", 0, 130, ("interrupted", "SIGINT at step 8")),
         ("done", "", 0, 0, ("done", "")),
         ("diverged", "the loss is nan", 0, 3, ("diverged", "the loss is nan")),
@@ -177,15 +177,18 @@ def test_a_rank_that_dies_does_not_change_how_a_run_ended(
 def test_an_error_of_ones_own_is_not_tried_again(prsgd: Command, tmp_path: Path) -> None:
     """Only lost processes are worth another start."""
     bad = """
-        from prsgd.algorithms.rounds import Rounds
+        from prsgd.algorithms import Part, Rounds
 
         class Mine(Rounds):
             name = "mine"
 
-            def communicate(self, lr, workers):
-                if 0 in workers.cluster.hosted:
+            def send(self, workers):
+                if 0 in workers.communicator.local_workers:
                     raise ValueError("my own mistake")
-                workers.average("keep")
+                return [Part(workers.x)]
+
+            def receive(self, means, lr, workers):
+                workers.restart(means[0])
     """
     mine = (*method_of_ones_own(tmp_path, bad), "interval=3")
     failed = prsgd("train", *mine, *SMALL, "processes=2", "epochs=2", "out=bad")

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prsgd.cli import compose
-from prsgd.config import GROUPS, Run, choices, known_keys, run_name
-from prsgd.errors import Refused
-from prsgd.tally import Tally
+from prsgd.config.choices import choices, known_keys
+from prsgd.config.compose import compose
+from prsgd.config.naming import run_name
+from prsgd.config.schema import GROUPS, Run
+from prsgd.cost.counter import CommCounter
+from prsgd.errors import UserError
 
 NUMBERS = st.one_of(
     st.integers(-3, 70),
@@ -43,22 +45,22 @@ SMALL = ["data=synthetic", "model=mlp", "workers=2", "epochs=2"]
 
 
 def accepted(arguments: list[str]) -> list[Run]:
-    """The runs that they make, gone through as far as a plan does; raises `Refused` only."""
-    runs = compose([*SMALL, *arguments], dry_run=True)
+    """The runs that they make, gone through as far as a plan does; raises `UserError` only."""
+    runs, _ = compose([*SMALL, *arguments])
     for run in runs:
         samples = 512  # however many there are
-        course = run.course(samples)
+        info = run.info(samples)
         run_name(run, "fp32", "fingerprint")
-        if course.steps < 3000 and run.workers < 100:
-            Tally(10, run.workers, run.moments).run(run.algorithm, course)
-            run.algorithm.caution(course)
+        if info.steps < 3000 and run.workers < 100:
+            CommCounter(10, run.workers, run.moments).run(run.algorithm, info)
+            run.algorithm.warning(info)
     return runs
 
 
 def check(arguments: list[str], folder: Path) -> None:
     try:
         accepted(arguments)
-    except Refused as refusal:
+    except UserError as refusal:
         line = str(refusal)
         assert line.strip()
         assert len(line.split("\n")) == 1, line

@@ -18,10 +18,11 @@ import pytest
 from conftest import Command, numbers, part, small_run, table
 from test_data import tree
 
-from prsgd.cluster import placement, wire_bytes
-from prsgd.errors import Refused
-from prsgd.plan import Job, Machine, decide
-from prsgd.stop import WEIGHTS, Stop, signal_of
+from prsgd.config.plan import Job, Machine, decide
+from prsgd.distributed.ledger import wire_bytes
+from prsgd.distributed.placement import placement
+from prsgd.errors import UserError
+from prsgd.training.interrupt import SIGNAL_WEIGHTS, Interrupt, signal_of
 
 LAPTOP = Machine(gpus=0, cores=8, linux=True, bf16={"cpu": False, "cuda": False})
 MAC = Machine(gpus=0, cores=8, linux=False, bf16={"cpu": True, "cuda": False})
@@ -33,7 +34,7 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "
     ("keys", "machine", "environment", "alone", "expected"),
     [
         # workers of the algorithm against what there is to host them
-        ({"workers": 1}, LAPTOP, {}, True, ("cpu", 1, 8, "fp32", "here")),
+        ({"workers": 1}, LAPTOP, {}, True, ("cpu", 1, 8, "fp32", "in_process")),
         ({"workers": 1}, LAPTOP, {}, False, ("cpu", 1, 8, "fp32", "fork")),
         ({"workers": 4}, LAPTOP, {}, True, ("cpu", 4, 2, "fp32", "fork")),
         ({"workers": 6}, LAPTOP, {}, True, ("cpu", 6, 1, "fp32", "fork")),
@@ -42,16 +43,22 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "
         ({"workers": 8}, SERVER, {}, True, ("cuda", 8, 8, "bf16", "spawn")),
         ({"workers": 6}, SERVER, {}, True, ("cuda", 6, 10, "bf16", "spawn")),
         ({"workers": 16}, SERVER, {}, True, ("cuda", 8, 8, "bf16", "spawn")),
-        ({"workers": 1}, SERVER, {}, True, ("cuda", 1, 64, "bf16", "here")),
+        ({"workers": 1}, SERVER, {}, True, ("cuda", 1, 64, "bf16", "in_process")),
         # what the user says wins
-        ({"workers": 8, "processes": 1}, SERVER, {}, True, ("cuda", 1, 64, "bf16", "here")),
+        ({"workers": 8, "processes": 1}, SERVER, {}, True, ("cuda", 1, 64, "bf16", "in_process")),
         ({"workers": 8, "device": "cpu"}, SERVER, {}, True, ("cpu", 8, 8, "fp32", "fork")),
         ({"workers": 4, "threads": 3}, LAPTOP, {}, True, ("cpu", 4, 3, "fp32", "fork")),
         ({"workers": 4, "precision": "bf16"}, LAPTOP, {}, True, ("cpu", 4, 2, "bf16", "fork")),
         ({"workers": 4, "precision": "fp32"}, SERVER, {}, True, ("cuda", 4, 16, "fp32", "spawn")),
         # a torchrun of somebody else's has decided already
-        ({"workers": 6}, LAPTOP, TORCHRUN, True, ("cpu", 4, 4, "fp32", "join")),
-        ({"workers": 4, "processes": 4}, SERVER, TORCHRUN, True, ("cuda", 4, 32, "bf16", "join")),
+        ({"workers": 6}, LAPTOP, TORCHRUN, True, ("cpu", 4, 4, "fp32", "torchrun")),
+        (
+            {"workers": 4, "processes": 4},
+            SERVER,
+            TORCHRUN,
+            True,
+            ("cuda", 4, 32, "bf16", "torchrun"),
+        ),
     ],
 )
 def test_decision(keys, machine, environment, alone, expected) -> None:
@@ -78,7 +85,7 @@ def test_decision(keys, machine, environment, alone, expected) -> None:
     ],
 )
 def test_refusals(keys, environment, message) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         decide(small_run(**keys), LAPTOP, environment)
     assert str(refusal.value) == message
 
@@ -97,8 +104,8 @@ def test_a_ring_sends_twice_all_but_one_part() -> None:
 
 
 def test_the_signal_behind_a_sum() -> None:
-    assert signal_of(8 * WEIGHTS[signal.SIGINT]) == signal.SIGINT
-    assert signal_of(WEIGHTS[signal.SIGTERM]) == signal.SIGTERM
+    assert signal_of(8 * SIGNAL_WEIGHTS[signal.SIGINT]) == signal.SIGINT
+    assert signal_of(SIGNAL_WEIGHTS[signal.SIGTERM]) == signal.SIGTERM
 
 
 SMALL = [  # 10 steps an epoch, 70 in all
@@ -112,7 +119,7 @@ def folders(out: Path) -> list[Path]:
     return sorted(path.parent for path in out.glob("*/config.yaml"))
 
 
-def listen(stop: Stop, heard: Any) -> None:
+def listen(stop: Interrupt, heard: Any) -> None:
     """A rank: says that it has begun, and then what it was told."""
     with stop:
         heard.put("begun")
@@ -128,7 +135,7 @@ def test_what_an_agent_is_told_its_ranks_see(method: str, when: str) -> None:
     """Whether they have begun when the signal comes or not."""
     context = multiprocessing.get_context(method)
     heard = context.Queue()
-    with Stop() as stop:
+    with Interrupt() as stop:
         rank = context.Process(target=listen, args=(stop, heard))
         if when == "before":
             os.kill(os.getpid(), signal.SIGTERM)
@@ -136,7 +143,7 @@ def test_what_an_agent_is_told_its_ranks_see(method: str, when: str) -> None:
         assert heard.get(timeout=30) == "begun"
         if when == "after":
             os.kill(os.getpid(), signal.SIGTERM)
-        assert heard.get(timeout=30) == WEIGHTS[signal.SIGTERM]
+        assert heard.get(timeout=30) == SIGNAL_WEIGHTS[signal.SIGTERM]
         rank.join()
 
 
@@ -214,7 +221,7 @@ def test_joins_a_torchrun(prsgd: Command, tmp_path: Path, cache: Path) -> None:
 
 
 def test_a_gpu_hosts_one_process() -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         decide(small_run(workers=16, processes=9), SERVER, {})
     assert str(refusal.value) == (
         "processes=9: must be auto or at most the 8 GPUs that are here; "

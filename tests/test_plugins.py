@@ -99,8 +99,7 @@ def test_help_lists_it(prsgd: Command, their_folder: Path) -> None:
             "algorithm._target_=mymethods.Gentle: must be a class of prsgd, or of a package in ",
         ),
         (
-            "from prsgd.algorithms.rounds import Rounds as R\n"
-            "class Gentle(R):\n    communicate = None",
+            "from prsgd.algorithms import Rounds as R\nclass Gentle(R):\n    send = receive = None",
             ["plugins=[mymethods]", "~algorithm.pull"],
             "algorithm._target_=mymethods.Gentle: the class needs a name of letters, digits and _",
         ),

@@ -12,9 +12,9 @@ import pytest
 import torch
 from conftest import numbers, part, small_run
 
-from prsgd.errors import Refused
-from prsgd.estimate import tally
-from prsgd.records import METRICS, ROUNDS, RunFolder
+from prsgd.cost.estimate import communication
+from prsgd.errors import UserError
+from prsgd.run_folder import METRICS, ROUNDS, RunFolder
 
 D = 3 * 8 * 8 * 8 + 8 + 8 * 10 + 10  # of the small MLP
 STEPS = 40
@@ -48,7 +48,7 @@ def test_ledger_by_hand(
     assert list(metrics["round"]) == counts
     assert list(metrics["payload_bytes"]) == [count * payload for count in counts]
     assert list(metrics["wire_bytes"]) == [count * payload * 3 // 2 for count in counts]
-    forecast = tally(run, 160)
+    forecast = communication(run, 160)
     assert (forecast.rounds, forecast.payload_bytes) == (len(rounds_at), len(rounds_at) * payload)
 
 
@@ -120,7 +120,7 @@ def test_resuming_cuts_the_tables(tmp_path: Path) -> None:
 def test_one_folder_has_one_trainer(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     with folder.held():
-        with pytest.raises(Refused) as refusal, RunFolder(tmp_path).held():
+        with pytest.raises(UserError) as refusal, RunFolder(tmp_path).held():
             pass
         who = f"process {os.getpid()} on {socket.gethostname()} since "
         assert str(refusal.value).startswith(f"{tmp_path} is being trained by {who}")
@@ -135,13 +135,13 @@ def test_one_folder_has_one_trainer(tmp_path: Path) -> None:
         ("a: [1", "{path}/config.yaml is damaged: it is not valid YAML"),
         ("workers", "{path}/config.yaml is damaged: it must be a mapping with a version"),
         ("workers: 4", "{path}/config.yaml is damaged: it must be a mapping with a version"),
-        ("version: 7", "{path}/config.yaml has version 7; this prsgd reads version 1"),
+        ("version: 7", "{path}/config.yaml has version 7; this prsgd reads versions 1 and 2"),
     ],
 )
 def test_damaged_configurations(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         RunFolder(tmp_path).config()
     assert str(refusal.value) == message.format(path=tmp_path)
 

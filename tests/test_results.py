@@ -10,13 +10,19 @@ from pathlib import Path
 import fill_tables
 import numpy as np
 import pytest
+import yaml
 from conftest import part
-from test_report import fixture_run
+from test_report import declare, fixture_run
 
-from prsgd.config import run_name, typed
-from prsgd.records import RunFolder
-from prsgd.report.load import groups, load, load_run
+from prsgd.config.build import build_run
+from prsgd.config.choices import files
+from prsgd.config.compose import compose
+from prsgd.config.naming import run_name
+from prsgd.report import report
+from prsgd.report.curves import groups
+from prsgd.report.runs import load, load_run
 from prsgd.report.tables import write_summary
+from prsgd.run_folder import RunFolder
 
 ROOT = Path(__file__).parent.parent
 LISTED = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True)
@@ -32,14 +38,14 @@ def test_a_committed_run_is_whole_and_its_configuration_is_its_own(folder: Path)
     assert names >= {"config.yaml", "metrics.csv", "rounds.csv", "environment.json", "status.json"}
     run = load_run(folder)  # refuses what is not done
     environment = json.loads((folder / "environment.json").read_text())
-    config = typed(RunFolder(folder).config())
+    config = build_run(RunFolder(folder).config())
     assert run_name(config, environment["precision"], run.fingerprint) == folder.name
 
 
 def test_make_reproduce_trains_every_experiment() -> None:
     """But for the bundled job, and for the network, which has a script."""
     [names] = re.findall(r"^EXPERIMENTS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    there = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
+    there = {path.stem for path in files("experiment")}
     assert {*names.split(), "quickstart", "network"} == there
 
 
@@ -66,6 +72,34 @@ def test_figures_were_drawn_from_these_records(committed: Path, tmp_path: Path) 
     assert write_summary(group, tmp_path) == committed.read_text()
     drawn = {path.name for path in COMMITTED if path.parent == committed.parent}
     assert {"epochs.svg", "rounds.png", "ends.svg"} <= drawn
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_all_figures_are_drawn_in_one_call(tmp_path: Path) -> None:
+    """And they are those that are committed, with the same tables."""
+    assert report(ROOT / "results", tmp_path) == 0
+    drawn = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")}
+    committed = {}
+    for path in COMMITTED:
+        if "figures" in path.parts:
+            folder, _, name = path.relative_to(ROOT / "results").as_posix().partition("/figures/")
+            committed[Path(folder, name)] = path
+    assert drawn == {*committed}
+    for name in drawn:
+        if name.stem == "summary":
+            assert (tmp_path / name).read_text() == committed[name].read_text()
+
+
+def test_the_results_have_the_figures_that_their_experiments_declare() -> None:
+    declared = {}
+    for path in files("experiment"):
+        if re.search(r"^figures:", path.read_text(), re.MULTILINE):
+            runs, figures = compose([f"+experiment={path.stem}"])
+            declared |= {ROOT / run.out: figures for run in runs}
+    there = {path.parent: path for path in (ROOT / "results").rglob("figures.yaml")}
+    assert {folder: yaml.safe_load(path.read_text()) for folder, path in there.items()} == declared
+    assert len(declared) == 4
 
 
 @pytest.mark.parametrize(
@@ -145,7 +179,7 @@ def test_what_is_mini_batch_sgd(tmp_path: Path) -> None:
 
     def baseline_of_the_last(folder: Path) -> str | None:
         [group] = groups(load(folder)[0])
-        found = fill_tables.minibatch(group.series[-1], group)
+        found = fill_tables.minibatch(group.curves[-1], group)
         return found and found.label
 
     for order in ("restart", "literal"):
@@ -180,6 +214,8 @@ def test_a_table_of_steps_by_hand(tmp_path: Path) -> None:
     """
     for workers, rate in ((1, 0.2), (2, 0.25), (4, 0.5), (8, 2.0)):
         fixture_run(tmp_path, rate, workers=workers, algorithm=part("prsgd", interval=8))
+    lines = {"PR-SGD, γ = 0.05, I = 8": {"workers": [1, 2, 4, 8], "lr": 0.05}}
+    declare(tmp_path, speedup={"x": "workers", "y": "steps_to_target", "lines": lines})
     head, _, row = fill_tables.steps(str(tmp_path)).splitlines()
     assert head == "| steps to 0.368 | N = 1 | N = 2 | N = 4 | N = 8 | slope on log N |"
     slope = (np.log2(40) - np.log2(100)) / 2

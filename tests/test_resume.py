@@ -11,12 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import part, small_run, table
 from safetensors.torch import load_file
 
-from prsgd import checkpoint, records
-from prsgd.errors import Refused
-from prsgd.records import RunFolder
+from prsgd.config.build import build_run
+from prsgd.config.registry import CLASSES, path_of
+from prsgd.config.schema import GROUPS
+from prsgd.errors import UserError
+from prsgd.run_folder import RunFolder
+from prsgd.training import checkpoint_files as checkpoint
 
 STEPS = 40
 
@@ -147,8 +151,8 @@ def test_a_checkpoint_loads_on_any_number_of_processes(train_here: Callable) -> 
     checkpoint.load(folder.checkpoints, int(path.name), {"x.1": x[0], "x.2": x[1]})
     assert torch.equal(x, torch.stack([everything["x.1"], everything["x.2"]]))
     counters = checkpoint.counters(folder.checkpoints, int(path.name))
-    assert counters["ledger"]["rounds"] == int(path.name) // 8
-    with pytest.raises(Refused, match=r"checkpoint 0+16 in .* lacks x\.4"):
+    assert counters["workers"]["ledger"]["rounds"] == int(path.name) // 8
+    with pytest.raises(UserError, match=r"checkpoint 0+16 in .* lacks x\.4"):
         checkpoint.load(folder.checkpoints, int(path.name), {"x.3": x[0], "x.4": x[1]})
 
 
@@ -164,13 +168,56 @@ def test_a_row_cut_short_after_the_checkpoint_costs_nothing(train_here: Callable
 
 
 def test_tables_of_another_version_are_not_gone_on_with(
-    train_here: Callable, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    train_here: Callable,
 ) -> None:
+    """The record declares its columns, and a table has to have them."""
     _, folder = train_here(small_run(), "stopped", stopping_at(9))
-    monkeypatch.setitem(records.TABLES, "rounds.csv", records.ROUNDS[:-1])
-    folder.create({})
     measured = checkpoint.counters(folder.checkpoints, 16)["tables"]
-    assert folder.damage(measured) == "is of another version: rounds.csv has other columns"
+    assert folder.damage(measured) == ""
+    config = folder.path / "config.yaml"
+    config.write_text(config.read_text().replace("  - seconds\n", ""))
+    assert (
+        RunFolder(folder.path).damage(measured)
+        == "is of another version: rounds.csv has other columns"
+    )
+
+
+def as_version_1(folder: RunFolder) -> None:
+    """Rewrite a record and its checkpoints as prsgd 0.1 wrote them."""
+    record = yaml.safe_load((folder.path / "config.yaml").read_text())
+    del record["tables"]
+    for group in GROUPS:
+        cls = CLASSES[group][record[group].pop("name")]
+        record[group]["_target_"] = path_of(cls)
+    (folder.path / "config.yaml").write_text(yaml.safe_dump({**record, "version": 1}))
+    for path in folder.checkpoints.glob("*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        counters = manifest["counters"]
+        workers = counters.pop("workers")
+        names = workers["names"]
+        counters |= {
+            "ledger": workers["ledger"],
+            "local_steps": workers["local_steps"],
+            "numbers": workers["scalars"],
+            "names": {"rows": names["per_worker"], "shared": names["replicated"]},
+        }
+        del manifest["sha256"]
+        sealed = {"sha256": checkpoint._seal(manifest), **manifest}
+        path.write_text(json.dumps(sealed, indent=2) + "\n")
+
+
+@pytest.mark.parametrize("name", ["prsgd", "hierarchical", "slowmo", "adacomm", "scaffold"])
+def test_a_run_of_version_1_is_gone_on_with(train_here: Callable, name: str) -> None:
+    run = small_run(**RUNS[name])
+    train_here(run, "whole")
+    _, folder = train_here(run, "stopped", stopping_at(9))
+    as_version_1(folder)
+    assert build_run(RunFolder(folder.path).config()) == run
+    assert train_here(run, "stopped")[0] == "done"
+    whole = RunFolder(folder.path.with_name("whole"))
+    for file in ("metrics.csv", "rounds.csv"):
+        assert table(folder, file).equals(table(whole, file))
+    assert yaml.safe_load((folder.path / "config.yaml").read_text())["version"] == 1
 
 
 @pytest.mark.faults

@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from prsgd.algorithms.restarted import PRSGD
-from prsgd.cluster import Cluster
 from prsgd.data.cache import load, prepare
-from prsgd.train import build_workers
-from prsgd.workers import parameters
+from prsgd.distributed.communicator import Communicator
+from prsgd.training.setup import build_workers
+from prsgd.training.views import parameters
 
 
 @pytest.mark.parametrize("model", [part("mlp", width=8), part("resnet", depth=8)])
@@ -40,8 +40,8 @@ def compare(cache: Path, keys: dict, optimiser_class: type, options: dict) -> No
     """12 steps of one worker beside torch's optimiser, to 1e-6."""
     run = small_run(workers=1, algorithm=part("prsgd", interval=3), **keys)
     images = load(prepare(run.data, cache, lambda items, n: iter(items)), torch.device("cpu"))
-    workers = build_workers(run, images, Cluster(1, "cpu", "fast"), bf16=False)
-    plain = build_workers(run, images, Cluster(1, "cpu", "fast"), bf16=False).models[0]
+    workers = build_workers(run, images, Communicator(1, "cpu", "fast"), bf16=False)
+    plain = build_workers(run, images, Communicator(1, "cpu", "fast"), bf16=False).models[0]
     for owner, name, parameter in list(parameters(plain)):  # its own memory, torch's own layout
         owner._parameters[name] = nn.Parameter(
             parameter.detach().clone(memory_format=torch.preserve_format)
@@ -53,7 +53,7 @@ def compare(cache: Path, keys: dict, optimiser_class: type, options: dict) -> No
         optimiser.zero_grad()
         F.cross_entropy(plain(x), y).backward()
         optimiser.step()
-        workers.observe_gradients()
+        workers.compute_gradients()
         algorithm.step(t, run.lr, workers)
         for ours, theirs in zip(workers.models[0].parameters(), plain.parameters(), strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)

@@ -15,7 +15,7 @@ from conftest import Command
 from prsgd.algorithms.epochs import PRSGDEpochs
 from prsgd.algorithms.restarted import PRSGD
 from prsgd.theory import speedup, variants
-from prsgd.theory.lab import Lab, corollary, slope
+from prsgd.theory.checks import CheckContext, corollary, slope
 from prsgd.theory.problems import (
     Bumps,
     Logistic,
@@ -104,7 +104,7 @@ def test_corollary_by_hand() -> None:
 def test_the_noise_is_a_function_of_the_seed() -> None:
     def gradients(seed: int) -> np.ndarray:
         workers = ProblemWorkers(PROBLEMS[0], np.ones((2, 6)), 4, seed)
-        workers.observe_gradients(None)
+        workers.compute_gradients(None)
         return workers.g
 
     assert np.array_equal(gradients(1), gradients(1))
@@ -117,39 +117,36 @@ def test_the_noise_is_a_function_of_the_seed() -> None:
 class Skipping(ProblemWorkers):
     """Averages are counted and not taken."""
 
-    def average(self, moments: str) -> None:
-        before = self.x.copy()
-        super().average(moments)
-        self.x[:] = before
+    def restart(self, x: np.ndarray) -> None:
+        pass
 
 
 class ByProcesses(ProblemWorkers):
     """The sum over N workers is divided by half of them."""
 
-    def average(self, moments: str) -> None:
-        super().average(moments)
-        self.x *= 2 if len(self.x) > 1 else 1
+    def restart(self, x: np.ndarray) -> None:
+        super().restart(x * (2 if len(self.x) > 1 else 1))
 
 
 class Doubled(ProblemWorkers):
     """Every step is twice as long."""
 
-    def descend(self, lr: float) -> None:
-        super().descend(2 * lr)
+    def optimizer_step(self, lr: float) -> None:
+        super().optimizer_step(2 * lr)
 
 
 class Frozen(ProblemWorkers):
     """No step is taken."""
 
-    def descend(self, lr: float) -> None:
+    def optimizer_step(self, lr: float) -> None:
         pass
 
 
 class Busy(ProblemWorkers):
     """Nobody is idle."""
 
-    def observe_gradients(self, active: object) -> None:
-        super().observe_gradients(None)
+    def compute_gradients(self, active: object) -> None:
+        super().compute_gradients(None)
 
 
 class Local(ProblemWorkers):
@@ -185,7 +182,7 @@ BROKEN = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("claim", "broken"), BROKEN)
 def test_a_broken_algorithm_turns_the_verdict(claim: str, broken: type[ProblemWorkers]) -> None:
-    found = {f.claim: f.holds for f in CLAIMS[claim](Lab(quick=True, workers=broken))}
+    found = {f.claim: f.holds for f in CLAIMS[claim](CheckContext(quick=True, workers=broken))}
     assert not found[claim]
 
 
@@ -197,7 +194,7 @@ def test_too_many_rounds_turn_the_verdict(monkeypatch: pytest.MonkeyPatch) -> No
         step(self, t, lr, workers)
 
     monkeypatch.setattr(speedup.PRSGD, "step", twice)
-    [finding] = speedup.rounds(Lab(quick=True))
+    [finding] = speedup.rounds(CheckContext(quick=True))
     assert not finding.holds
 
 
@@ -209,7 +206,7 @@ def test_doubled_epochs_turn_the_verdict(monkeypatch: pytest.MonkeyPatch) -> Non
         return PRSGDEpochs(**keys, steps_scale=2 / keys["workers"])
 
     monkeypatch.setattr(variants, "PRSGDEpochs", longer)
-    found = {f.claim: f.holds for f in variants.falling(Lab(quick=True))}
+    found = {f.claim: f.holds for f in variants.falling(CheckContext(quick=True))}
     assert not found["falling_rounds"]
 
 
@@ -256,21 +253,22 @@ def test_kept_tables_are_whole(prsgd: Command, tmp_path: Path) -> None:
 
 
 def test_a_failed_claim_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prsgd.cli import verify as command
     from prsgd.theory import verify
-    from prsgd.theory.lab import Finding
+    from prsgd.theory.checks import CheckResult
 
-    def failing(lab: Lab) -> list[Finding]:
-        return [Finding("control", "what", "nothing", False)]
+    def failing(lab: CheckContext) -> list[CheckResult]:
+        return [CheckResult("control", "what", "nothing", False)]
 
-    check: Callable[..., list[Finding]] = lambda names, lab: failing(lab)  # noqa: E731
+    check: Callable[..., list[CheckResult]] = lambda names, lab: failing(lab)  # noqa: E731
     monkeypatch.setattr(verify, "check_all", check)
-    assert verify.verify(["control"], quick=True, out=None) == 1
+    assert command.main(["control", "--quick"]) == 1
 
 
 def test_verification_needs_no_torch() -> None:
     code = (
         "import sys; sys.argv = ['prsgd', 'verify', 'control', '--quick']\n"
-        "from prsgd.cli import dispatch; assert dispatch(sys.argv[1:]) == 0\n"
+        "from prsgd.cli.main import dispatch; assert dispatch(sys.argv[1:]) == 0\n"
         "assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -278,5 +276,5 @@ def test_verification_needs_no_torch() -> None:
 
 def test_findings_come_in_the_order_of_the_table() -> None:
     names = ["control", "fixed_point", "minibatch"]
-    found = [f.claim for f in check_all(names, Lab(quick=True))]
+    found = [f.claim for f in check_all(names, CheckContext(quick=True))]
     assert found == ["minibatch", "fixed_point", "control"]

@@ -13,8 +13,9 @@ from test_algorithms import LR, N, gradient, make
 
 from prsgd.algorithms.epochs import PRSGDEpochs
 from prsgd.algorithms.heterogeneous import HeterogeneousPRSGD
-from prsgd.config import Run, run_name
-from prsgd.errors import Refused
+from prsgd.config.naming import run_name
+from prsgd.config.schema import Run
+from prsgd.errors import UserError
 
 
 def unequal_rounds(local_steps: list[int], x0: np.ndarray, mu: float, decay: float, rounds: int):
@@ -40,12 +41,12 @@ def test_algorithm_3_follows_the_reference(
     x0 = workers.x[0].double().numpy()
     for r, expected in enumerate(unequal_rounds(local_steps, x0, momentum, decay, 5), 1):
         for t in range((r - 1) * max(local_steps) + 1, r * max(local_steps) + 1):
-            workers.observe_gradients(algorithm.active(t))
+            workers.compute_gradients(algorithm.active(t))
             algorithm.step(t, LR, workers)
         np.testing.assert_allclose(workers.x, expected, atol=1e-5)
         assert workers.draws.tolist() == [r * steps for steps in local_steps]
-        assert algorithm.drawn(t, N) == r * sum(local_steps)
-    assert workers.cluster.ledger.count == 5
+        assert algorithm.batches_drawn(t, N) == r * sum(local_steps)
+    assert workers.ledger.count == 5
 
 
 @pytest.mark.parametrize("scale", [1 / N, 2.0])
@@ -59,11 +60,11 @@ def test_algorithm_2_follows_the_reference(scale: float) -> None:
         for _ in range(ceil(scale * s ** (1 / 3) - 1e-9)):
             x -= min(0.3, N / s**0.9) * np.array([gradient(x[i], i, k) for i in range(N)])
             k += 1
-            workers.observe_gradients(algorithm.active(k))
+            workers.compute_gradients(algorithm.active(k))
             algorithm.step(k, algorithm.lr(k, 99.0), workers)
         x[:] = x.mean(0)
         np.testing.assert_allclose(workers.x, x, atol=1e-5)
-    assert workers.cluster.ledger.count == 39
+    assert workers.ledger.count == 39
 
 
 def test_algorithm_2_has_the_papers_schedule() -> None:
@@ -128,17 +129,17 @@ def test_on_the_virtual_clock_everybody_waits_for_the_slowest(train_here: Callab
 
 
 def test_g2_is_the_mean_squared_norm_of_all_gradients(train_here: Callable) -> None:
-    from prsgd.workers import RowWorkers
+    from prsgd.training.workers import RowWorkers
 
     norms: list[float] = []
-    observe = RowWorkers.observe_gradients
+    compute = RowWorkers.compute_gradients
 
-    def watching(self: RowWorkers, active: object = None) -> None:
-        observe(self)
+    def watching(self: RowWorkers, active: object = None, signal: int = 0) -> None:
+        compute(self)
         norms.extend(float(g.double().square().sum()) for g in self.g)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RowWorkers, "observe_gradients", watching)
+        patch.setattr(RowWorkers, "compute_gradients", watching)
         _, folder = train_here(small_run(momentum=0.9))
     g2 = numbers(folder)["g2"]
     assert np.isnan(g2[0])
@@ -200,6 +201,6 @@ def test_algorithm_3_says_where_it_goes_on_different_data(
     ],
 )
 def test_impossible_values(keys: dict, message: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UserError) as refusal:
         small_run(**keys)
     assert str(refusal.value) == message

@@ -10,12 +10,14 @@ import torch
 from conftest import part, small_run
 from torch import nn
 
-from prsgd.cluster import Cluster, placement
 from prsgd.data.cache import load, prepare
+from prsgd.distributed.communicator import Communicator
+from prsgd.distributed.placement import placement
+from prsgd.distributed.reduction import exact_mean, fast_mean
 from prsgd.models import MLP, ResNet
-from prsgd.reduction import exact_mean, fast_mean
-from prsgd.train import build_workers
-from prsgd.workers import RowWorkers, parameters, pooled
+from prsgd.training.setup import build_workers
+from prsgd.training.views import parameters, pooled
+from prsgd.training.workers import RowWorkers
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def workers(cache: Path) -> RowWorkers:
     run = small_run(workers=3, model=part("resnet", depth=8), momentum=0.9)
     path = prepare(run.data, cache, lambda items, n: iter(items))
     images = load(path, torch.device("cpu"))
-    return build_workers(run, images, Cluster(3, "cpu", "fast"), bf16=False)
+    return build_workers(run, images, Communicator(3, "cpu", "fast"), bf16=False)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +53,8 @@ def test_initialisation_is_he_normal() -> None:
 def test_parameters_gradients_and_statistics_are_views(workers: RowWorkers) -> None:
     before = [(p.data_ptr(), p.grad.data_ptr()) for m in workers.models for p in m.parameters()]
     for _ in range(2):
-        workers.observe_gradients()
-        workers.descend(0.1)
+        workers.compute_gradients()
+        workers.optimizer_step(0.1)
         workers.average("average")
     after = [(p.data_ptr(), p.grad.data_ptr()) for m in workers.models for p in m.parameters()]
     assert before == after
@@ -72,8 +74,8 @@ def test_parameters_gradients_and_statistics_are_views(workers: RowWorkers) -> N
 
 def test_workers_start_equal_and_drift_apart(workers: RowWorkers) -> None:
     assert torch.equal(workers.x[0], workers.x[2])
-    workers.observe_gradients()
-    workers.descend(0.1)
+    workers.compute_gradients()
+    workers.optimizer_step(0.1)
     distances = workers.squared_distances(workers.x.mean(0))
     expected = (workers.x - workers.x.mean(0)).square().sum(1)
     torch.testing.assert_close(distances, expected)
@@ -91,13 +93,13 @@ def test_pooled_statistics_are_those_of_the_pooled_data() -> None:
 
 
 def test_looking_at_the_consensus_changes_nothing(workers: RowWorkers) -> None:
-    workers.observe_gradients()
-    workers.descend(0.1)
-    before = {name: rows.clone() for name, rows in workers.kept().items()}
+    workers.compute_gradients()
+    workers.optimizer_step(0.1)
+    before = {name: rows.clone() for name, rows in workers.state_tensors().items()}
     model, drift = workers.consensus(None)
     with torch.inference_mode():
         model(torch.randn(4, 3, 8, 8))
-    assert all(torch.equal(rows, before[name]) for name, rows in workers.kept().items())
+    assert all(torch.equal(rows, before[name]) for name, rows in workers.state_tensors().items())
     assert drift == pytest.approx(float((workers.x - workers.x.mean(0)).square().sum(1).mean()))
     assert not model.training
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -176,16 +178,16 @@ def test_precision(cache: Path, bf16: bool) -> None:
     """bf16 computes in bf16 and keeps rows in fp32; the loss goes down in both."""
     run = small_run(workers=1, model=part("resnet", depth=8), lr=0.05)
     images = load(prepare(run.data, cache, lambda items, n: iter(items)), torch.device("cpu"))
-    workers = build_workers(run, images, Cluster(1, "cpu", "fast"), bf16)
+    workers = build_workers(run, images, Communicator(1, "cpu", "fast"), bf16)
     kinds = set()
     hook = workers.models[0].conv.register_forward_hook(lambda m, i, out: kinds.add(out.dtype))
     batch = workers.draw(0, 0)
     workers.draw = lambda worker, k: batch
     sums = [0.0]
     for _ in range(30):
-        workers.observe_gradients()
+        workers.compute_gradients()
         sums.append(float(workers.loss_sums))
-        workers.descend(0.05)
+        workers.optimizer_step(0.05)
     hook.remove()
     assert kinds == {torch.bfloat16 if bf16 else torch.float32}
     assert workers.x.dtype == workers.g.dtype == torch.float32

@@ -1,1 +1,8 @@
-"""The algorithms: one small file each. They know the others by `interface` only."""
+"""The methods, one small file each, and what a method of one's own is made of."""
+
+from prsgd.algorithms.base import Algorithm
+from prsgd.algorithms.info import Array, Part, RunInfo
+from prsgd.algorithms.interface import Workers
+from prsgd.algorithms.rounds import ModelAveraging, Rounds
+
+__all__ = ["Algorithm", "Array", "ModelAveraging", "Part", "Rounds", "RunInfo", "Workers"]

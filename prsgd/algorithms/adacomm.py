@@ -8,34 +8,35 @@ from dataclasses import dataclass
 from math import ceil, isfinite
 from typing import ClassVar
 
-from prsgd.algorithms.base import Algorithm
-from prsgd.algorithms.interface import Course, Workers
-from prsgd.keys import choice, positive, whole
+from prsgd.algorithms.info import RunInfo
+from prsgd.algorithms.interface import Workers
+from prsgd.algorithms.rounds import AveragesMoments
+from prsgd.fields import positive, whole
 
 
 @dataclass
-class AdaComm(Algorithm):
+class AdaComm(AveragesMoments):
     """After each block H <- ceil(H_0 sqrt(lr_0 / lr * F / F_0)), or half of H if that is not less.
 
     F is the workers' mean mini-batch loss, F_0 that of the first step; lr_0 is the largest rate.
     """
 
     name: ClassVar[str] = "adacomm"
+    title: ClassVar[str] = "AdaComm"
     interval: int = whole(8, 1)
     block: float = positive(1.0)
-    momentum_at_sync: str = choice("average", "average", "keep", "reset")
 
-    def begin(self, course: Course, workers: Workers) -> None:
-        block = max(1, round(min(self.block * course.steps_per_epoch, course.steps)))
-        lr = max(map(course.lr, range(1, course.steps + 1)))
+    def begin(self, info: RunInfo, workers: Workers) -> None:
+        block = max(1, round(min(self.block * info.steps_per_epoch, info.steps)))
+        lr = max(map(info.lr, range(1, info.steps + 1)))
         own = {"H": self.interval, "end": self.interval, "block": block, "block_end": block}
-        workers.numbers |= {**own, "lr": lr}
+        workers.scalars |= {**own, "lr": lr}
 
     def step(self, t: int, lr: float, workers: Workers) -> None:
-        now = workers.numbers
+        now = workers.scalars
         if t == 1:
             now["F"] = workers.mean_loss()
-        workers.descend(lr)  # x_i <- x_i - lr * G_i
+        workers.optimizer_step(lr)  # x_i <- x_i - lr * G_i
         if t != now["end"]:
             return
         workers.average(self.momentum_at_sync)  # x_i <- mean_j x_j
@@ -47,5 +48,5 @@ class AdaComm(Algorithm):
         now["end"] = t + now["H"]
 
     def finish(self, t: int, lr: float, workers: Workers) -> None:
-        if t > workers.numbers["end"] - workers.numbers["H"]:
+        if t > workers.scalars["end"] - workers.scalars["H"]:
             workers.average(self.momentum_at_sync)

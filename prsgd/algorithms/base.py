@@ -1,6 +1,6 @@
 """What an algorithm is: a dataclass whose fields are its keys, as in conf/algorithm/<name>.yaml.
 
-It decides who moves and who averages; it never sees a model, a process or a device.
+It decides who moves and who averages. It never sees a model, a process or a device.
 """
 
 from abc import ABC, abstractmethod
@@ -8,39 +8,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from prsgd.algorithms.interface import Array, Course, Workers
+from prsgd.algorithms.info import Array, RunInfo
+from prsgd.algorithms.interface import Workers
 
 
 @dataclass
 class Algorithm(ABC):
-    """One parallel method. `step` is called for t = 1..T with G_i^t observed at x_i^{t-1}."""
+    """One parallel method. `step` is called for t = 1..T with G_i^t computed at x_i^{t-1}."""
 
-    name: ClassVar[str]  # the first part of a run's folder name
-    owns_lr: ClassVar[bool] = False  # whether it reads no schedule
-    plain: ClassVar[bool] = False  # whether its rule is one for SGD without momentum only
+    name: ClassVar[str]  # as in algorithm=NAME and in the run folder's name
+    title: ClassVar[str]  # in figures and tables; a class of one's own goes by its path there
+    owns_lr: ClassVar[bool] = False  # whether it sets the learning rate and reads no schedule
+    needs_plain_sgd: ClassVar[bool] = False  # whether its rule holds for SGD without momentum only
 
-    def mistake(self, workers: int) -> str:
-        """Why its keys do not fit so many workers; empty where they do."""
+    def check(self, workers: int) -> str:
+        """Why its keys do not fit N = `workers`; empty if they do."""
         return ""
 
-    def caution(self, course: Course) -> str:
-        """What to know before this run, for instance what it converges to; empty for nothing."""
+    def warning(self, info: RunInfo) -> str:
+        """What a user should know before this run starts; empty for nothing."""
         return ""
 
     def active(self, t: int) -> Sequence[int] | None:
         """The workers that compute in step t; None for all of them."""
         return None
 
-    def drawn(self, t: int, workers: int) -> int:
+    def batches_drawn(self, t: int, workers: int) -> int:
         """The batches that all `workers` together have drawn in the steps 1..t."""
         return workers * t
 
     def lr(self, t: int, planned: float) -> float:
-        """The learning rate of step t, of which the schedule says `planned`."""
+        """The learning rate of step t, for which the schedule gives `planned`."""
         return planned
 
-    def begin(self, course: Course, workers: Workers) -> None:  # noqa: B027
-        """What it needs to keep, at x^0; a run that is resumed then gets what it kept."""
+    def begin(self, info: RunInfo, workers: Workers) -> None:  # noqa: B027
+        """Set up its state at x^0. On resuming, the checkpoint then replaces that state."""
 
     @abstractmethod
     def step(self, t: int, lr: float, workers: Workers) -> None:
@@ -50,6 +52,6 @@ class Algorithm(ABC):
     def finish(self, t: int, lr: float, workers: Workers) -> None:
         """What is left to do after the last step, t = T."""
 
-    def centre(self, workers: Workers) -> Array | None:
-        """The model to evaluate and to return, (D,); None for x̄."""
+    def eval_params(self, workers: Workers) -> Array | None:
+        """The parameters (D,) of the model to evaluate and to save; None for x̄."""
         return None

@@ -8,9 +8,10 @@ the elastic force before the step and applies it afterwards.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from prsgd.algorithms.interface import Array, Course, Workers
+from prsgd.algorithms.info import Array, Part, RunInfo
+from prsgd.algorithms.interface import Workers
 from prsgd.algorithms.rounds import Rounds
-from prsgd.keys import fraction
+from prsgd.fields import fraction
 
 
 @dataclass
@@ -21,17 +22,20 @@ class EASGD(Rounds):
     """
 
     name: ClassVar[str] = "easgd"
+    title: ClassVar[str] = "EASGD"
     beta: float = fraction(0.9, one=True)
 
-    def begin(self, course: Course, workers: Workers) -> None:
-        workers.shared("centre")[:] = workers.x[0]
-        workers.numbers["elasticity"] = self.beta / course.workers
+    def begin(self, info: RunInfo, workers: Workers) -> None:
+        workers.replicated("centre")[:] = workers.x[0]
+        workers.scalars["elasticity"] = self.beta / info.workers
 
-    def communicate(self, lr: float, workers: Workers) -> None:
-        centre = workers.shared("centre")
-        [mean] = workers.mean(workers.x)
-        workers.x += workers.numbers["elasticity"] * (centre - workers.x)
-        centre += self.beta * (mean - centre)  # N a (x̄ - x̃) = sum_i e_i
+    def send(self, workers: Workers) -> list[Part]:
+        return [Part(workers.x, reference=workers.replicated("centre"))]
 
-    def centre(self, workers: Workers) -> Array:
-        return workers.shared("centre")
+    def receive(self, means: list[Array], lr: float, workers: Workers) -> None:
+        centre = workers.replicated("centre")
+        workers.x += workers.scalars["elasticity"] * (centre - workers.x)
+        centre += self.beta * (means[0] - centre)  # N a (x̄ - x̃) = sum_i e_i
+
+    def eval_params(self, workers: Workers) -> Array:
+        return workers.replicated("centre")

@@ -9,18 +9,19 @@ from functools import cached_property
 from math import ceil
 from typing import Any, ClassVar
 
-from prsgd.algorithms.base import Algorithm
 from prsgd.algorithms.interface import Workers
-from prsgd.keys import auto_or_positive, choice, fraction, positive, whole
+from prsgd.algorithms.rounds import AveragesMoments
+from prsgd.fields import auto_or_positive, fraction, positive, whole
 
 
 @dataclass
-class PRSGDEpochs(Algorithm):
+class PRSGDEpochs(AveragesMoments):
     """Epoch s: K^s = ceil(a s^p) local steps at lr^s = min(cap, c / s^q), and then the average.
 
     The paper: a = 1/N, p = 1/3, c = N, q = 2/3, cap = 1/L."""
 
     name: ClassVar[str] = "prsgd_epochs"
+    title: ClassVar[str] = "PR-SGD, falling γ"
     owns_lr: ClassVar[bool] = True
     workers: int = whole(4, 1)
     cap: float = positive(0.4)
@@ -28,9 +29,8 @@ class PRSGDEpochs(Algorithm):
     steps_power: float = fraction(1 / 3, one=True)
     lr_scale: Any = auto_or_positive()
     lr_power: float = fraction(2 / 3, one=True)
-    momentum_at_sync: str = choice("average", "average", "keep", "reset")
 
-    def mistake(self, workers: int) -> str:
+    def check(self, workers: int) -> str:
         return "" if self.workers == workers else f"algorithm.workers must be workers={workers}"
 
     @cached_property
@@ -51,7 +51,7 @@ class PRSGDEpochs(Algorithm):
         return float(min(self.cap, c / self.epoch(t)[0] ** self.lr_power))
 
     def step(self, t: int, lr: float, workers: Workers) -> None:
-        workers.descend(lr)  # x_i <- x_i - lr^s * G_i
+        workers.optimizer_step(lr)  # x_i <- x_i - lr^s * G_i
         if t == self.epoch(t)[1]:
             workers.average(self.momentum_at_sync)  # x_i <- mean_j x_j
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from prsgd.algorithms.interface import Course, Workers
-from prsgd.algorithms.rounds import Rounds
-from prsgd.keys import choice, positives, wholes
+from prsgd.algorithms.info import RunInfo
+from prsgd.algorithms.rounds import ModelAveraging
+from prsgd.fields import positives, wholes
 
 
 @dataclass
-class HeterogeneousPRSGD(Rounds):
+class HeterogeneousPRSGD(ModelAveraging):
     """I_i is given by `local_steps`, or follows from `speeds`: the fastest takes `interval` steps.
 
     Identical f_i: Theorem 1 holds with T -> rounds * mean(I_i) and I -> max(I_i). Different f_i:
@@ -23,9 +23,9 @@ class HeterogeneousPRSGD(Rounds):
     """
 
     name: ClassVar[str] = "prsgd_heterogeneous"
+    title: ClassVar[str] = "PR-SGD, unequal steps"
     local_steps: list[int] = wholes()
     speeds: list[float] = positives()
-    momentum_at_sync: str = choice("average", "average", "keep", "reset")
 
     def __post_init__(self) -> None:
         if self.local_steps:  # which leave nothing to be read in the other two
@@ -37,23 +37,20 @@ class HeterogeneousPRSGD(Rounds):
         fastest = max(self.speeds, default=1.0)
         return self.local_steps or [max(1, round(self.interval * v / fastest)) for v in self.speeds]
 
-    def mistake(self, workers: int) -> str:
+    def check(self, workers: int) -> str:
         lists = "local_steps=[I_1,...] or speeds=[v_1,...]"
         missing = f"needs {lists} with a number for each of the {workers} workers"
         return "" if len(self.steps_of) == workers else missing
 
-    def caution(self, course: Course) -> str:
+    def warning(self, info: RunInfo) -> str:
         warning = "the workers' data differ and so do their steps: this converges towards the "
         warning += f"optimum of the weighted mean of their losses with weights {self.steps_of}, "
-        alike = course.alike or len(set(self.steps_of)) == 1
-        return "" if alike else warning + "not of the plain one"
+        one_optimum = info.iid or len(set(self.steps_of)) == 1
+        return "" if one_optimum else warning + "not of the plain one"
 
     def active(self, t: int) -> Sequence[int] | None:
         return [i for i, steps in enumerate(self.steps_of) if (t - 1) % self.interval < steps]
 
-    def drawn(self, t: int, workers: int) -> int:
+    def batches_drawn(self, t: int, workers: int) -> int:
         rounds, k = divmod(t, self.interval)
         return rounds * sum(self.steps_of) + sum(min(k, steps) for steps in self.steps_of)
-
-    def communicate(self, lr: float, workers: Workers) -> None:
-        workers.average(self.momentum_at_sync)  # x_i <- mean_j x_j, where worker i took I_i steps

@@ -8,30 +8,30 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
-from prsgd.algorithms.base import Algorithm
 from prsgd.algorithms.interface import Workers
-from prsgd.keys import choice, whole_to_whole
+from prsgd.algorithms.rounds import AveragesMoments
+from prsgd.fields import whole_to_whole
 
 
 @dataclass
-class Hierarchical(Algorithm):
+class Hierarchical(AveragesMoments):
     """`levels` = {group size: interval}: {4: 2, 8: 16} averages fours every 2 steps, all every 16.
 
     Groups are successive workers, and the last level is all of them.
     """
 
     name: ClassVar[str] = "hierarchical"
+    title: ClassVar[str] = "hierarchical"
     levels: dict[int, int] = whole_to_whole(
         "{group size: interval, ...} up to all workers, as in {2: 4, 8: 16}"
     )
-    momentum_at_sync: str = choice("average", "average", "keep", "reset")
 
     @property
     def interval(self) -> int:
         """I, between two averagings of all workers."""
         return self.levels[max(self.levels)]
 
-    def mistake(self, workers: int) -> str:
+    def check(self, workers: int) -> str:
         sizes = sorted(self.levels)
         if not sizes or sizes[-1] != workers:
             return f"levels must end with all workers, as in {{{workers}: 16}}"
@@ -40,7 +40,7 @@ class Hierarchical(Algorithm):
         return ""
 
     def step(self, t: int, lr: float, workers: Workers) -> None:
-        workers.descend(lr)  # x_i <- x_i - lr * G_i
+        workers.optimizer_step(lr)  # x_i <- x_i - lr * G_i
         if due := [size for size, interval in self.levels.items() if t % interval == 0]:
             workers.average(self.momentum_at_sync, max(due))  # x_i <- mean_j x_j over its group
 

@@ -12,10 +12,11 @@ class MiniBatchSGD(Algorithm):
     """x^t = x^{t-1} - lr * mean_i G_i^t, all workers at the same point."""
 
     name: ClassVar[str] = "minibatch"
+    title: ClassVar[str] = "mini-batch SGD"
 
     def step(self, t: int, lr: float, workers: Workers) -> None:
         workers.average_gradients()  # G_i <- mean_j G_j
-        workers.descend(lr)  # x_i <- x_i - lr * G_i
+        workers.optimizer_step(lr)  # x_i <- x_i - lr * G_i
 
     def finish(self, t: int, lr: float, workers: Workers) -> None:
         pass

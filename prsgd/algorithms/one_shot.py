@@ -15,9 +15,10 @@ class OneShot(Algorithm):
     """x = mean_i x_i^T; before the end, workers never speak."""
 
     name: ClassVar[str] = "one_shot"
+    title: ClassVar[str] = "one-shot averaging"
 
     def step(self, t: int, lr: float, workers: Workers) -> None:
-        workers.descend(lr)  # x_i <- x_i - lr * G_i
+        workers.optimizer_step(lr)  # x_i <- x_i - lr * G_i
 
     def finish(self, t: int, lr: float, workers: Workers) -> None:
-        workers.average(moments="keep")  # nothing follows that would read them
+        workers.average("keep")  # nothing follows that would read them

@@ -7,54 +7,53 @@ the first phase too, which leaves each worker its own momentum, and count I from
 from dataclasses import dataclass
 from typing import ClassVar
 
-from prsgd.algorithms.base import Algorithm
-from prsgd.algorithms.interface import Course, Workers
-from prsgd.keys import choice, positive, whole
+from prsgd.algorithms.info import RunInfo
+from prsgd.algorithms.interface import Workers
+from prsgd.algorithms.rounds import AveragesMoments
+from prsgd.fields import choice, positive, whole
 
 
 @dataclass
-class PostLocalSGD(Algorithm):
-    """Mini-batch SGD until `switch`: the first learning-rate drop, or `after` epochs or steps.
-
-    Then Algorithm 1, whose first round begins there.
-    """
+class PostLocalSGD(AveragesMoments):
+    """Mini-batch SGD until `switch` (the first drop of lr, or `after` epochs or steps), then
+    Algorithm 1, whose first round begins there."""
 
     name: ClassVar[str] = "post_local"
+    title: ClassVar[str] = "post-local SGD"
     interval: int = whole(8, 1)
     switch: str = choice("drop", "drop", "epochs", "steps")
     after: float = positive(1.0)
-    momentum_at_sync: str = choice("average", "average", "keep", "reset")
 
     def __post_init__(self) -> None:
         if self.switch == "drop":  # which leaves nothing to be read in the other
             self.after = 1.0
 
-    def last(self, course: Course) -> int:
+    def last(self, info: RunInfo) -> int:
         """The last step of mini-batch SGD."""
         if self.switch == "drop":
-            later = range(2, course.steps + 1)
-            drop = (t for t in later if course.lr(t) < course.lr(t - 1))
-            return next(drop, course.steps + 1) - 1
-        after = self.after * (course.steps_per_epoch if self.switch == "epochs" else 1)
-        return round(min(after, course.steps))
+            later = range(2, info.steps + 1)
+            drop = (t for t in later if info.lr(t) < info.lr(t - 1))
+            return next(drop, info.steps + 1) - 1
+        after = self.after * (info.steps_per_epoch if self.switch == "epochs" else 1)
+        return round(min(after, info.steps))
 
-    def caution(self, course: Course) -> str:
-        last = self.last(course)
+    def warning(self, info: RunInfo) -> str:
+        last = self.last(info)
         never = "it never switches: this is mini-batch SGD to the end"
-        return never if last == course.steps else f"mini-batch SGD until step {last}, then local"
+        return never if last == info.steps else f"mini-batch SGD until step {last}, then local"
 
-    def begin(self, course: Course, workers: Workers) -> None:
-        workers.numbers["last"] = self.last(course)
+    def begin(self, info: RunInfo, workers: Workers) -> None:
+        workers.scalars["last"] = self.last(info)
 
     def step(self, t: int, lr: float, workers: Workers) -> None:
-        local = t - workers.numbers["last"]
+        local = t - workers.scalars["last"]
         if local <= 0:
             workers.average_gradients()  # G_i <- mean_j G_j
-        workers.descend(lr)  # x_i <- x_i - lr * G_i
+        workers.optimizer_step(lr)  # x_i <- x_i - lr * G_i
         if local > 0 and local % self.interval == 0:
             workers.average(self.momentum_at_sync)  # x_i <- mean_j x_j
 
     def finish(self, t: int, lr: float, workers: Workers) -> None:
-        local = t - workers.numbers["last"]
+        local = t - workers.scalars["last"]
         if local > 0 and local % self.interval:
             workers.average(self.momentum_at_sync)

@@ -8,35 +8,36 @@ from dataclasses import dataclass
 from math import floor
 from typing import ClassVar
 
-from prsgd.algorithms.base import Algorithm
-from prsgd.algorithms.interface import Course, Workers
-from prsgd.keys import choice, positive, whole
+from prsgd.algorithms.info import RunInfo
+from prsgd.algorithms.interface import Workers
+from prsgd.algorithms.rounds import AveragesMoments
+from prsgd.fields import positive, whole
 
 
 @dataclass
-class QSR(Algorithm):
+class QSR(AveragesMoments):
     """Algorithm 1 with H = max(H_base, floor((alpha / lr)^2)) steps in a round; H_base = I."""
 
     name: ClassVar[str] = "qsr"
+    title: ClassVar[str] = "QSR"
     interval: int = whole(8, 1)
     alpha: float = positive(0.4)
-    momentum_at_sync: str = choice("average", "average", "keep", "reset")
 
-    def begin(self, course: Course, workers: Workers) -> None:
-        peak = max(range(1, course.steps + 1), key=course.lr)
-        workers.numbers |= {"end": 0, "peak": peak, "peak_lr": course.lr(peak)}
+    def begin(self, info: RunInfo, workers: Workers) -> None:
+        peak = max(range(1, info.steps + 1), key=info.lr)
+        workers.scalars |= {"end": 0, "peak": peak, "peak_lr": info.lr(peak)}
 
     def step(self, t: int, lr: float, workers: Workers) -> None:
-        numbers = workers.numbers
+        numbers = workers.scalars
         if t > numbers["end"]:
             first = lr if t >= numbers["peak"] else numbers["peak_lr"]
             numbers["end"] = (
                 t - 1 + max(self.interval, floor(min(self.alpha / first, 1e6) ** 2 + 1e-9))
             )
-        workers.descend(lr)  # x_i <- x_i - lr * G_i
+        workers.optimizer_step(lr)  # x_i <- x_i - lr * G_i
         if t == numbers["end"]:
             workers.average(self.momentum_at_sync)  # x_i <- mean_j x_j
 
     def finish(self, t: int, lr: float, workers: Workers) -> None:
-        if t < workers.numbers["end"]:
+        if t < workers.scalars["end"]:
             workers.average(self.momentum_at_sync)

@@ -6,13 +6,13 @@ Every worker takes I local steps, the models are averaged, and all restart from 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from prsgd.algorithms.base import Algorithm
 from prsgd.algorithms.interface import Workers
-from prsgd.keys import choice, whole
+from prsgd.algorithms.rounds import ModelAveraging
+from prsgd.fields import choice
 
 
 @dataclass
-class PRSGD(Algorithm):
+class PRSGD(ModelAveraging):
     """`order` settles where in step t, t mod I = 0, the average is taken.
 
     restart: x_i^t = mean_j (x_j^{t-1} - lr G_j^t). I = 1 is exactly parallel mini-batch SGD.
@@ -20,17 +20,16 @@ class PRSGD(Algorithm):
     """
 
     name: ClassVar[str] = "prsgd"
-    interval: int = whole(8, 1)
+    title: ClassVar[str] = "PR-SGD"
     order: str = choice("restart", "restart", "literal")
-    momentum_at_sync: str = choice("average", "average", "keep", "reset")
 
     def step(self, t: int, lr: float, workers: Workers) -> None:
         if self.order == "literal" and t % self.interval == 0:
-            workers.average(self.momentum_at_sync)  # x_i <- mean_j x_j
-        workers.descend(lr)  # x_i <- x_i - lr * G_i
+            self.communicate(lr, workers)  # x_i <- mean_j x_j
+        workers.optimizer_step(lr)  # x_i <- x_i - lr * G_i
         if self.order == "restart" and t % self.interval == 0:
-            workers.average(self.momentum_at_sync)  # x_i <- mean_j x_j
+            self.communicate(lr, workers)  # x_i <- mean_j x_j
 
     def finish(self, t: int, lr: float, workers: Workers) -> None:
         if self.order == "literal" or t % self.interval:
-            workers.average(self.momentum_at_sync)
+            self.communicate(lr, workers)

@@ -7,9 +7,10 @@ Option II for c_i, with every worker in every round. It agrees with several publ
 from dataclasses import dataclass
 from typing import ClassVar
 
-from prsgd.algorithms.interface import Course, Workers
+from prsgd.algorithms.info import Array, Part, RunInfo
+from prsgd.algorithms.interface import Workers
 from prsgd.algorithms.rounds import Rounds
-from prsgd.keys import positive
+from prsgd.fields import positive
 
 
 @dataclass
@@ -21,22 +22,26 @@ class Scaffold(Rounds):
     """
 
     name: ClassVar[str] = "scaffold"
-    plain: ClassVar[bool] = True
+    title: ClassVar[str] = "SCAFFOLD"
+    needs_plain_sgd: ClassVar[bool] = True
     global_lr: float = positive(1.0)
 
-    def begin(self, course: Course, workers: Workers) -> None:
-        workers.shared("x")[:] = workers.x[0]
+    def begin(self, info: RunInfo, workers: Workers) -> None:
+        workers.replicated("x")[:] = workers.x[0]
 
     def step(self, t: int, lr: float, workers: Workers) -> None:
-        workers.g -= workers.rows("c")
-        workers.g += workers.shared("c")
-        workers.numbers["lr_sum"] = workers.numbers.get("lr_sum", 0.0) + lr
+        workers.g -= workers.per_worker("c")
+        workers.g += workers.replicated("c")
+        workers.scalars["lr_sum"] = workers.scalars.get("lr_sum", 0.0) + lr
         super().step(t, lr, workers)
 
-    def communicate(self, lr: float, workers: Workers) -> None:
-        x, c, c_i = workers.shared("x"), workers.shared("c"), workers.rows("c")
-        c_i += (x - workers.x) / workers.numbers.pop("lr_sum") - c
-        mean_y, mean_c = workers.mean(workers.x, c_i)
+    def send(self, workers: Workers) -> list[Part]:
+        x, c, c_i = workers.replicated("x"), workers.replicated("c"), workers.per_worker("c")
+        c_i += (x - workers.x) / workers.scalars.pop("lr_sum") - c
+        return [Part(workers.x), Part(c_i, reference=c)]
+
+    def receive(self, means: list[Array], lr: float, workers: Workers) -> None:
+        x, (mean_y, mean_c) = workers.replicated("x"), means
         x += self.global_lr * (mean_y - x)
-        c[:] = mean_c
-        workers.x[:] = x
+        workers.replicated("c")[:] = mean_c
+        workers.restart(x)

@@ -7,30 +7,30 @@ learning rate at the time of averaging and start u at 0; the paper's text was no
 from dataclasses import dataclass
 from typing import ClassVar
 
-from prsgd.algorithms.interface import Course, Workers
-from prsgd.algorithms.rounds import Rounds
-from prsgd.keys import choice, fraction, positive
+from prsgd.algorithms.info import Array, RunInfo
+from prsgd.algorithms.interface import Workers
+from prsgd.algorithms.rounds import ModelAveraging
+from prsgd.fields import fraction, positive
 
 
 @dataclass
-class SlowMo(Rounds):
+class SlowMo(ModelAveraging):
     """u <- beta u + (x_prev - x̄) / lr;  x_prev <- x_prev - alpha lr u;  x_i <- x_prev.
 
     beta = 0 and alpha = 1 give Algorithm 1 back.
     """
 
     name: ClassVar[str] = "slowmo"
+    title: ClassVar[str] = "SlowMo"
     beta: float = fraction(0.5, one=False)
     alpha: float = positive(1.0)
-    momentum_at_sync: str = choice("average", "average", "keep", "reset")
 
-    def begin(self, course: Course, workers: Workers) -> None:
-        workers.shared("x_prev")[:] = workers.x[0]
+    def begin(self, info: RunInfo, workers: Workers) -> None:
+        workers.replicated("x_prev")[:] = workers.x[0]
 
-    def communicate(self, lr: float, workers: Workers) -> None:
-        workers.average(self.momentum_at_sync)  # x_i <- x̄
-        x_prev, u = workers.shared("x_prev"), workers.shared("u")
+    def restart_point(self, mean: Array, lr: float, workers: Workers) -> Array:
+        x_prev, u = workers.replicated("x_prev"), workers.replicated("u")
         u *= self.beta
-        u += (x_prev - workers.x[0]) / lr
+        u += (x_prev - mean) / lr
         x_prev -= self.alpha * lr * u
-        workers.x[:] = x_prev
+        return x_prev

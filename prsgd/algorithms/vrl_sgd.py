@@ -6,6 +6,7 @@ The rule agrees with a public implementation (zerolxf/VRL-SGD); the paper's text
 from dataclasses import dataclass
 from typing import ClassVar
 
+from prsgd.algorithms.info import Array, Part
 from prsgd.algorithms.interface import Workers
 from prsgd.algorithms.rounds import Rounds
 
@@ -18,15 +19,18 @@ class VRLSGD(Rounds):
     """
 
     name: ClassVar[str] = "vrl_sgd"
-    plain: ClassVar[bool] = True
+    title: ClassVar[str] = "VRL-SGD"
+    needs_plain_sgd: ClassVar[bool] = True
 
     def step(self, t: int, lr: float, workers: Workers) -> None:
-        workers.g -= workers.rows("delta")
-        workers.numbers["lr_sum"] = workers.numbers.get("lr_sum", 0.0) + lr
+        workers.g -= workers.per_worker("delta")
+        workers.scalars["lr_sum"] = workers.scalars.get("lr_sum", 0.0) + lr
         super().step(t, lr, workers)
 
-    def communicate(self, lr: float, workers: Workers) -> None:
-        [mean] = workers.mean(workers.x)
-        delta = workers.rows("delta")
-        delta += (mean - workers.x) / workers.numbers.pop("lr_sum")
-        workers.x[:] = mean
+    def send(self, workers: Workers) -> list[Part]:
+        return [Part(workers.x)]
+
+    def receive(self, means: list[Array], lr: float, workers: Workers) -> None:
+        delta = workers.per_worker("delta")
+        delta += (means[0] - workers.x) / workers.scalars.pop("lr_sum")
+        workers.restart(means[0])

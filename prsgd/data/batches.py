@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 
 from prsgd.data.cache import Images
-from prsgd.randomness import Purpose, generator
+from prsgd.rng import Purpose, generator
 
 
 class Batches:
-    """Draws of `batch_size` from shards, or from all n images that the workers share.
+    """Draws of b = `batch_size` images from each worker's shard, or from all n images.
 
-    Shared: an epoch is one permutation of all images, dealt to the workers batch by batch, its rest
-    dropped: n // (N b) draws each. Shards: each worker permutes its own, len(shard) // b draws.
+    Without shards an epoch is one permutation of all images, dealt to the workers batch by batch;
+    each draws n // (N b) batches, and the rest is dropped. With shards each worker permutes its
+    own and draws len(shard) // b batches.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Batches:
         return rng.permutation(self.shards[worker])
 
     def indices(self, worker: int, draw: int) -> np.ndarray:
-        """The images of a worker's draw, counted from 0."""
+        """The indices (b,) of the images of a worker's draw; draws count from 0."""
         b = self.batch_size
         if self.shards is None:
             n = len(self.images.train_labels)

@@ -23,14 +23,19 @@ class Images:
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
-    mean: Tensor  # (3,), of the training images in [0, 1]
-    std: Tensor
+    mean: Tensor  # (3,), of the training images' channels, in [0, 1]
+    std: Tensor  # (3,), of the same
     classes: int
 
     def normalised(self, images: Tensor) -> Tensor:
         """(b, h, w, 3) uint8 to (b, 3, h, w) float32, stored channels-last."""
         x = images.float().mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
         return x.permute(0, 3, 1, 2)
+
+
+def cache_folder() -> Path:
+    """Where decoded sets are kept: $XDG_CACHE_HOME/prsgd, or ~/.cache/prsgd."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prsgd"
 
 
 def prepare(data: DataSet, cache: Path, track: Track) -> Path:
@@ -48,7 +53,7 @@ def prepare(data: DataSet, cache: Path, track: Track) -> Path:
             return path
         arrays = data.read(cache / "downloads", track)
         pixels = arrays.train_images.reshape(-1, 3)
-        # per value first: a histogram needs no float copy of the whole set
+        # Counting the 256 values first avoids a float copy of the whole set.
         counts = np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
         values = np.arange(256) / 255
         mean = counts @ values / len(pixels)

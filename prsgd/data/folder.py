@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prsgd.data.sets import Arrays, DataSet, Track
-from prsgd.errors import Refused
-from prsgd.keys import text
+from prsgd.errors import UserError
+from prsgd.fields import text
 
 if TYPE_CHECKING:
     import numpy as np
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-File = tuple[str, int]  # name and bytes
+File = tuple[str, int]  # a file's name and its size in bytes
 TREE = "a folder with train/<class>/* and test/<class>/* images"
 
 
@@ -25,7 +25,7 @@ TREE = "a folder with train/<class>/* and test/<class>/* images"
 class ImageFolder(DataSet):
     """Any images in folders named by their class; cut to a square and resized to `size`."""
 
-    root: str = text("???", TREE)
+    root: str = text("???", TREE, decides_curve=False)
 
     @property
     def title(self) -> str:
@@ -40,7 +40,7 @@ class ImageFolder(DataSet):
         """split -> class -> files, each sorted by name."""
         found = {split: _classes(self.path, split) for split in ("train", "test")}
         if unknown := sorted(found["test"].keys() - found["train"].keys()):
-            raise Refused(f"data.root={self.root}: test/{unknown[0]} has no images under train/")
+            raise UserError(f"data.root={self.root}: test/{unknown[0]} has no images under train/")
         return found
 
     def class_count(self) -> int:
@@ -77,9 +77,9 @@ class ImageFolder(DataSet):
 
 def _classes(root: Path, split: str) -> dict[str, list[File]]:
     if not root.is_dir():
-        raise Refused(f"data.root={root}: there is no such folder; it must be {TREE}")
+        raise UserError(f"data.root={root}: there is no such folder; it must be {TREE}")
     if not (root / split).is_dir():
-        raise Refused(f"data.root={root}: it has no {split}/; it must be {TREE}")
+        raise UserError(f"data.root={root}: it has no {split}/; it must be {TREE}")
     classes = {
         name: sorted(
             (entry.name, entry.stat().st_size)
@@ -89,9 +89,9 @@ def _classes(root: Path, split: str) -> dict[str, list[File]]:
         for name in sorted(e.name for e in os.scandir(root / split) if e.is_dir())
     }
     if not any(classes.values()):
-        raise Refused(f"data.root={root}: {split}/ holds no images; it must be {TREE}")
+        raise UserError(f"data.root={root}: {split}/ holds no images; it must be {TREE}")
     if empty := [name for name, files in classes.items() if not files]:
-        raise Refused(f"data.root={root}: {split}/{empty[0]} holds no images")
+        raise UserError(f"data.root={root}: {split}/{empty[0]} holds no images")
     return classes
 
 
@@ -104,4 +104,4 @@ def _decode(path: Path, size: int) -> np.ndarray:
             image.draft("RGB", (size, size))
             return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size)))
     except (OSError, ValueError, SyntaxError) as error:
-        raise Refused(f"data: {path} is not a readable image ({error})") from error
+        raise UserError(f"data: {path} is not a readable image ({error})") from error

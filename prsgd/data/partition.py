@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from prsgd.randomness import Purpose, generator
+from prsgd.rng import Purpose, generator
 
 
 def shards(
@@ -43,7 +43,7 @@ def _dirichlet(
         while missing := size - sum(map(len, taken)):
             left = np.array([len(pile) for pile in stock])
             wanted = np.where(left > 0, shares, 0)
-            # a class may run out before the shard is full; then the others that are left fill it
+            # When a class runs out, the classes that are left fill the shard.
             wanted = wanted if wanted.sum() > 0 else left
             counts = np.minimum(rng.multinomial(missing, wanted / wanted.sum()), left)
             for label, count in enumerate(counts):

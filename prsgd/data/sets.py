@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from prsgd.errors import Refused
-from prsgd.keys import choice, flag, positive, text, whole
+from prsgd.errors import UserError
+from prsgd.fields import choice, flag, positive, text, whole
 
 if TYPE_CHECKING:
     import numpy as np
 
-Track = Callable[[Iterable[Any], int], Iterator[Any]]  # draws a progress bar over so many items
+Track = Callable[
+    [Iterable[Any], int], Iterator[Any]
+]  # passes the items on and draws a progress bar
 
 
 @dataclass
@@ -34,9 +36,9 @@ class Arrays:
 
 @dataclass
 class DataSet(ABC):
-    """Keys of every set."""
+    """A set of images, and the keys that every set has."""
 
-    label: str = text("auto", "a name for figures and records")
+    label: str = text("auto", "a name for figures and records", decides_curve=False)
     size: int = whole(32, 8)
     partition: str = choice("shared", "shared", "iid", "dirichlet", "by_label")
     alpha: float = positive(0.5)
@@ -77,7 +79,7 @@ class DataSet(ABC):
 class Torchvision(DataSet):
     """A set that torchvision knows, downloaded when missing."""
 
-    root: str = text("auto", "auto or the folder that holds the files")
+    root: str = text("auto", "auto or the folder that holds the files", decides_curve=False)
     source: ClassVar[str]
     samples: ClassVar[int]
     class_number: ClassVar[int] = 10
@@ -99,7 +101,7 @@ class Torchvision(DataSet):
         import torch
         from torchvision import datasets
 
-        torch.set_num_threads(1)  # or a process that is forked later would wait for the others
+        torch.set_num_threads(1)  # threads of torch would hang a process that is forked later
         root = downloads if self.root == "auto" else Path(self.root).expanduser()
         try:
             splits = [
@@ -107,7 +109,7 @@ class Torchvision(DataSet):
                 for train in (True, False)
             ]
         except (OSError, RuntimeError) as error:
-            raise Refused(
+            raise UserError(
                 f"data: {self.source} is not in {root} and could not be downloaded ({error}). "
                 f"Put torchvision's files of {self.source} there, or train on the bundled digits: "
                 "prsgd train +experiment=quickstart"
@@ -198,7 +200,7 @@ class Synthetic(DataSet):
     def read(self, downloads: Path, track: Track) -> Arrays:
         import numpy as np
 
-        from prsgd.randomness import Purpose, generator
+        from prsgd.rng import Purpose, generator
 
         rng = generator(Purpose.SYNTHETIC)
         shape = (self.size, self.size, 3)

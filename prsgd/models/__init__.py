@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prsgd.keys import key, whole
+from prsgd.fields import key, whole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Model(ABC):
-    """What the `model` group chooses."""
+    """A specification that builds a module: what the group `model` chooses."""
 
     @property
     @abstractmethod

@@ -29,7 +29,7 @@ class BasicBlock(nn.Module):
         if self.stride == 1:
             return x
         half = self.added // 2
-        x = F.avg_pool2d(x, 1, self.stride)  # every second pixel; a slice's gradient lies otherwise
+        x = F.avg_pool2d(x, 1, self.stride)  # every second pixel, with a channels-last gradient
         return F.pad(x, (0, 0, 0, 0, half, self.added - half))
 
     def forward(self, x: Tensor) -> Tensor:

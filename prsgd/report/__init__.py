@@ -1,27 +1,66 @@
-"""Figures and tables from run folders. Reads records only; imports no torch."""
+"""Figures and tables from run folders: only records are read, and no torch is imported."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from prsgd.errors import Refused
+from prsgd.errors import UserError
+
+if TYPE_CHECKING:
+    from prsgd.report.curves import Group
+    from prsgd.report.specs import Spec
+
+Task = tuple["Group", dict[str, "Spec"], Path]  # what is drawn, its figures, and their folder
 
 
-def report(results: Path, out: Path) -> int:
-    """Draw every group of comparable runs under `results` into a folder of `out`."""
-    from prsgd.report.figures import draw
-    from prsgd.report.load import groups, load
-    from prsgd.report.tables import write_summary
+def report(results: Path, out: Path | None = None) -> int:
+    """Draw every group of comparable runs under `results`.
+
+    The figures of the runs in a folder go into its subfolder figures/. With `out` they go into the
+    folder of `out` that has the same place there as the runs have in `results`.
+    """
+    from prsgd.report.curves import groups
+    from prsgd.report.runs import load
+    from prsgd.report.specs import specs
 
     runs, left_out = load(results)
     for path, why in left_out:
         print(f"left out: {path} ({why})")
     if not runs:
-        raise Refused(f"{results}: there is no finished run in it; start one with prsgd train")
-    for group in groups(runs):
-        folder = out / group.slug
-        folder.mkdir(parents=True, exist_ok=True)
-        names = draw(group, folder)
-        print(write_summary(group, folder))
-        print(f"{folder}: {', '.join(names)} (png, svg) and summary.md, summary.csv")
+        raise UserError(f"{results}: there is no finished run in it; start one with prsgd train")
+    for text in _drawn([(g, specs(g), _place(g, results, out)) for g in groups(runs)]):
+        print(text)
     return 0
+
+
+def _place(group: Group, results: Path, out: Path | None) -> Path:
+    """The folder of a group's figures; `results` may be a run folder itself."""
+    folder = group.folder if group.folder.is_relative_to(results) else results
+    base = folder / "figures" if out is None else out / folder.relative_to(results)
+    return base / group.slug
+
+
+def _drawn(tasks: list[Task]) -> Iterator[str]:
+    """What is said of each task, in their order; several are drawn at the same time."""
+    if len(tasks) == 1:
+        yield from map(_draw, tasks)
+        return
+    processes = min(len(tasks), os.cpu_count() or 1)
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        yield from pool.map(_draw, tasks)
+
+
+def _draw(task: Task) -> str:
+    from prsgd.report.figures import draw
+    from prsgd.report.tables import write_summary
+
+    group, figures, folder = task
+    folder.mkdir(parents=True, exist_ok=True)
+    names = draw(group, figures, folder)
+    summary = write_summary(group, folder)
+    return f"{summary}\n{folder}: {', '.join(names)} (png, svg) and summary.md, summary.csv"

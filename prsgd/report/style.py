@@ -1,11 +1,13 @@
-"""What all figures share: colours and markers, axes, captions, and the two formats."""
+"""What all figures share: colours, line styles and markers, axes, captions, and the two formats."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -15,7 +17,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from PIL import Image
 
-from prsgd.report.load import NAMES, Group
+from prsgd.report.curves import Curve, is_number, value_of, values_of, varied
+
+if TYPE_CHECKING:
+    from prsgd.report.specs import Spec
 
 STYLE: Any = {
     "font.size": 8.5,
@@ -35,49 +40,109 @@ STYLE: Any = {
 WIDTH, HEIGHT = 5.6, 2.5  # inches; at the 3.4 of a journal's column letters are still 5 points
 DPI = 200
 MARKERS = "osD^vP*Xh<>"
+DASHES: Any = ("-", ":", "-.", (0, (3, 1, 1, 1, 1, 1)))  # "--" is a bound's or an ideal's
 LARGEST_INTERVAL = 128  # the colour scale ends there
-BASELINES = {NAMES["MiniBatchSGD"]: "black", NAMES["OneShot"]: "tab:red"}
+BASELINES = {"minibatch": "black", "one_shot": "tab:red"}  # colours, by algorithm
 
 
-def looks(group: Group) -> list[dict[str, Any]]:
-    """A colour and a marker per series. By interval, the same in every figure, where that tells
-    the series apart; by place in the legend where it does not. A lone baseline has its own."""
-    told_by = [series.interval or series.algorithm for series in group.series]
-    known = all(isinstance(x, int) or x in BASELINES for x in told_by)
-    by_interval = known and len(set(told_by)) == len(told_by)
-    styles = []
-    for place, series in enumerate(group.series):
-        colour: Any
-        if by_interval and series.interval is not None:
-            colour = interval_colour(series.interval)
-        elif series.algorithm in BASELINES and told_by.count(series.algorithm) == 1:
-            colour = BASELINES[series.algorithm]
-        else:
-            colour = mpl.colormaps["tab20"](2 * place % 20 + place // 10 % 2)  # dark ones first
-        styles.append({"color": colour, "marker": MARKERS[place % len(MARKERS)]})
-    return styles
+def styles(curves: Sequence[Curve], spec: Spec) -> list[dict[str, Any]]:
+    """The colour, the line style and the marker of each curve.
+
+    Colour says the value of one key: that of the spec, or the interval where it alone tells the
+    curves apart, or the first key that varies. The line style says another: that of the spec, or
+    the next key that varies within a colour. A lone baseline has a colour of its own.
+    """
+    methods = [curve.config["algorithm"] for curve in curves]
+    lone = {method for method in BASELINES if methods.count(method) == 1}
+    rest = [curve for curve in curves if curve.config["algorithm"] not in lone]
+    colour_key = spec.colour or _colour_key(rest, spec.panels)
+    style_key = spec.style or _style_key(rest, colour_key, spec.panels)
+    colours, dashes = _colours(rest, colour_key), _ranks(rest, style_key)
+    is_grid = len(rest) == len(colours) * len(dashes)  # then markers repeat what dashes say
+    found: list[dict[str, Any]] = []
+    for place, curve in enumerate(curves):
+        marker = MARKERS[place % len(MARKERS)]
+        if curve not in rest:
+            found.append({"color": BASELINES[curve.config["algorithm"]], "marker": marker})
+            continue
+        look = {"color": colours[value_of(curve, colour_key)], "marker": marker}
+        if style_key:
+            rank = dashes[value_of(curve, style_key)]
+            look["linestyle"] = DASHES[rank % len(DASHES)]
+            look["marker"] = MARKERS[rank % len(MARKERS)] if is_grid else marker
+        found.append(look)
+    return found
+
+
+def _colour_key(curves: Sequence[Curve], panels: str) -> str:
+    intervals = {curve.interval for curve in curves}
+    if None not in intervals and len(intervals) == len(curves):
+        return "algorithm.interval"
+    return next((key for key in varied(curves) if key != panels), "algorithm")
+
+
+def _style_key(curves: Sequence[Curve], colour_key: str, panels: str) -> str:
+    """The first key in which curves of one colour differ; empty if there is none."""
+    alike = [
+        [curve for curve in curves if value_of(curve, colour_key) == value]
+        for value in _ranks(curves, colour_key)
+    ]
+    differing = {key for same in alike for key in varied(same)} - {panels}
+    return next((key for key in varied(curves) if key in differing), "")
+
+
+def _ranks(curves: Sequence[Curve], key: str) -> dict[str, int]:
+    """The values of a key, numbered; those that most curves have come first."""
+    values = Counter(value_of(curve, key) for curve in curves).most_common()
+    return {value: rank for rank, (value, _) in enumerate(values)}
+
+
+def _colours(curves: Sequence[Curve], key: str) -> dict[str, Any]:
+    """A colour for each value of a key: numbers lie along a scale, others are far apart."""
+    values = values_of(curves, key)
+    if not all(map(is_number, values.values())):
+        tab20 = mpl.colormaps["tab20"]  # its dark colours first
+        return {text: tab20(2 * rank % 20 + rank // 10 % 2) for rank, text in enumerate(values)}
+    if key == "algorithm.interval":
+        return {text: interval_colour(value) for text, value in values.items()}
+    scale = mpl.colormaps["plasma"]
+    step = 0.85 / max(1, len(values) - 1)
+    return {text: scale(step * rank) for rank, text in enumerate(values)}
 
 
 def interval_colour(interval: int) -> Any:
-    """The same in every figure: the longer, the lighter."""
+    """The colour of an interval in every figure: the longer the interval, the lighter."""
     share = np.log2(interval) / np.log2(LARGEST_INTERVAL)
     return mpl.colormaps["viridis"](0.9 * min(1.0, share))
 
 
-def logarithmic(axes: Axes) -> None:
-    axes.set_xscale("log")
-    ticks(axes.xaxis, axes.get_xlim())
+def log_scale(axes: Axes, which: Literal["x", "y"], base: int = 10) -> bool:
+    """Make an axis logarithmic if positive data are drawn in it; returns whether they are."""
+    limits = axes.dataLim
+    has_positive = bool(np.isfinite(limits.minposx if which == "x" else limits.minposy))
+    if has_positive:
+        (axes.set_xscale if which == "x" else axes.set_yscale)("log", base=base)
+    return has_positive
+
+
+def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """A logarithmic axis with ticks that suit its length."""
+    if log_scale(axes, which):
+        axis, limits = (
+            (axes.xaxis, axes.get_xlim()) if which == "x" else (axes.yaxis, axes.get_ylim())
+        )
+        _set_ticks(axis, limits)
 
 
 def powers_of_two(axes: Axes) -> None:
-    """For x that doubles, N or I."""
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(base=2, numticks=12))
-    axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
+    """A logarithmic x axis for numbers that double, such as N and I."""
+    if log_scale(axes, "x", base=2):
+        axes.xaxis.set_major_locator(mpl.ticker.LogLocator(base=2, numticks=12))
+        axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
 
 
-def ticks(axis: Axis, limits: tuple[float, float]) -> None:
-    """Of a logarithmic axis: the shorter it is, the more."""
+def _set_ticks(axis: Axis, limits: tuple[float, float]) -> None:
+    """Tick a logarithmic axis: the fewer decades it spans, the more ticks in each."""
     low, high = limits
     steps: tuple[float, ...] = (1,)
     if high < 2.5 * low:
@@ -93,25 +158,30 @@ def ticks(axis: Axis, limits: tuple[float, float]) -> None:
     axis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,g}"))
 
 
-def finish(figure: Figure, legend_of: Axes, group: Group, path: Path) -> None:
-    """Caption above, legend below; write both formats."""
-    caption(figure, group.caption)
-    handles, labels = legend_of.get_legend_handles_labels()
-    columns = legend_columns(labels)
-    rows = -(-len(labels) // columns)
-    figure.legend(handles, labels, loc="lower center", ncols=columns)
-    figure.set_size_inches(WIDTH, HEIGHT + 0.2 * rows)
-    figure.tight_layout(rect=(0, 0.2 * rows / (HEIGHT + 0.2 * rows), 1, 1))
+def finish(figure: Figure, legend_of: Sequence[Axes], text: str, path: Path) -> None:
+    """Put the caption `text` above and one legend of all labels below; write both formats."""
+    caption(figure, text)
+    handles: dict[str, Any] = {}
+    for axes in legend_of:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.pop(label, None)  # the last panel that has a label decides its place
+            handles[label] = handle
+    columns = legend_columns([*handles])
+    rows = -(-len(handles) // columns)
+    figure.legend([*handles.values()], [*handles], loc="lower center", ncols=columns)
+    height = figure.get_figheight() + 0.2 * rows
+    figure.set_size_inches(WIDTH, height)
+    figure.tight_layout(rect=(0, 0.2 * rows / height, 1, 1))
     save(figure, path)
 
 
 def width(text: str) -> float:
-    """In inches, about."""
+    """The approximate width of a text in inches."""
     return 0.065 * len(text)
 
 
 def legend_columns(labels: list[str]) -> int:
-    """Those of a legend of the fewest rows that is no wider than the figure."""
+    """The columns of the legend with the fewest rows that is no wider than the figure."""
 
     def fits(columns: int) -> bool:
         parts = np.array_split(labels, columns)  # as matplotlib does
@@ -122,7 +192,7 @@ def legend_columns(labels: list[str]) -> int:
 
 
 def caption(figure: Figure, text: str) -> None:
-    """Above the panels, in lines that fit."""
+    """Write a text above the panels, in lines that fit."""
     text = text.replace(" = ", "\u00a0=\u00a0")  # no line ends there
     text = fill(text, int(figure.get_figwidth() * 13.5)).replace("\u00a0", " ")
     figure.suptitle(text, fontsize=STYLE["font.size"])
@@ -130,9 +200,12 @@ def caption(figure: Figure, text: str) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write both formats, the same bytes every time; of 256 colours a PNG is a third as large."""
+    figure.set_layout_engine(None)  # what is laid out need not be drawn once more before each save
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     pixels = BytesIO()
-    figure.savefig(pixels, format="png", dpi=DPI)
+    figure.savefig(pixels, format="rgba", dpi=DPI)
+    size = [int(side) for side in figure.get_size_inches() * DPI]
     plt.close(figure)
-    picture = Image.open(pixels).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture = Image.frombytes("RGBA", (size[0], size[1]), pixels.getvalue()).convert("RGB")
+    picture = picture.quantize(256, dither=Image.Dither.NONE)
     picture.save(path.with_suffix(".png"), dpi=(DPI, DPI))

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from prsgd.report.load import Group, Series
+from prsgd.report.curves import Curve, Group
 
 
 def write_summary(group: Group, folder: Path) -> str:
     """Write summary.csv and summary.md; returns the Markdown."""
     target = common_target(group)
-    rows = [summary(series, target) for series in group.series]
+    rows = [summary(curve, target) for curve in group.curves]
     frame = pd.DataFrame(rows)
     frame.to_csv(folder / "summary.csv", index=False)
     text = (
@@ -29,17 +29,17 @@ def write_summary(group: Group, folder: Path) -> str:
 
 
 def common_target(group: Group) -> float:
-    """The lowest training loss that every series reached."""
-    return max(float(series.mean["consensus_train_loss"].min()) for series in group.series)
+    """The lowest training loss that every curve reached."""
+    return max(float(curve.mean["consensus_train_loss"].min()) for curve in group.curves)
 
 
-def summary(series: Series, target: float) -> dict[str, float | str]:
+def summary(curve: Curve, target: float) -> dict[str, float | str]:
     """One row: final figures, and the cost of getting to the target loss."""
-    last, spread = series.mean.iloc[-1], series.deviation.iloc[-1]
-    images = (series.mean["images_per_second"] * series.mean["train_seconds"].diff()).sum()
+    last, spread = curve.mean.iloc[-1], curve.deviation.iloc[-1]
+    images = (curve.mean["images_per_second"] * curve.mean["train_seconds"].diff()).sum()
     return {
-        "run": series.label,
-        "seeds": len(series.runs),
+        "run": curve.label,
+        "seeds": len(curve.runs),
         "training_loss": last["consensus_train_loss"],
         "training_loss_std": spread["consensus_train_loss"],
         "test_accuracy": last["test_accuracy"],
@@ -50,8 +50,8 @@ def summary(series: Series, target: float) -> dict[str, float | str]:
         "train_seconds": last["train_seconds"],
         "comm_seconds": last["comm_seconds"],
         "images_per_second": images / last["train_seconds"],
-        "rounds_to_target": at_target(series.mean, "round", target),
-        "seconds_to_target": at_target(series.mean, "train_seconds", target),
+        "rounds_to_target": at_target(curve.mean, "round", target),
+        "seconds_to_target": at_target(curve.mean, "train_seconds", target),
     }
 
 
@@ -67,6 +67,17 @@ def at_target(metrics: pd.DataFrame, column: str, target: float) -> float:
         return float(values[0])
     share = (losses[i - 1] - target) / (losses[i - 1] - losses[i])
     return float(values[i - 1] + share * (values[i] - values[i - 1]))
+
+
+def steps_to(curve: Curve, target: float) -> float:
+    """A worker's steps to the loss, interpolated between rows.
+
+    NaN if it never gets there, and if it does before the first epoch ends.
+    """
+    trained = curve.mean[1:]
+    if trained["consensus_train_loss"].iloc[0] <= target:
+        return float("nan")
+    return at_target(trained, "step", target)
 
 
 def markdown(rows: list[dict[str, float | str]]) -> str:

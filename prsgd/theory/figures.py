@@ -13,13 +13,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from prsgd.report.style import HEIGHT, MARKERS, STYLE, WIDTH, interval_colour, save
-from prsgd.theory.lab import Finding
+from prsgd.theory.checks import CheckResult
 
 ERROR = r"mean of $\Vert\nabla f(\bar{x})\Vert^2$"
 VIRIDIS = mpl.colormaps["viridis"]
 
 
-def keep(findings: list[Finding], out: Path) -> None:
+def keep(findings: list[CheckResult], out: Path) -> None:
     """claims.md, claims.csv, and for each experiment its numbers and its figure."""
     out.mkdir(parents=True, exist_ok=True)
     lines = ["| claim | statement | measured | verdict |", "| --- | --- | --- | --- |"]
@@ -49,7 +49,7 @@ def draw(claim: str, data: pd.DataFrame, out: Path) -> None:
 
 
 def bound(axes: Axes, data: pd.DataFrame) -> None:
-    """Every setting against its bound."""
+    """The measured error of every setting against Theorem 1's bound."""
     low, high = data["measured"].min() / 2, data["bound"].max() * 2
     axes.fill_between([low, high], [low, high], high, color="#eeeeee", linewidth=0)
     axes.plot([low, high], [low, high], "k-", linewidth=1)
@@ -79,12 +79,12 @@ def speedup(axes: Axes, data: pd.DataFrame) -> None:
 
 
 def breakdown(axes: Axes, data: pd.DataFrame) -> None:
-    """The same with different f_i, for several intervals."""
+    """The error over N on P2, whose f_i differ, for several intervals."""
     for place, (interval, rows) in enumerate(data.groupby("I")):
         own = interval == 0
         label = "I = T$^{1/4}$/N$^{3/4}$" if own else f"I = {interval}"
         line: dict[str, Any]
-        if own:  # around the squares of I = 1, which it nearly equals
+        if own:  # an open marker, as this line nearly coincides with I = 1
             line = {"linestyle": "--", "color": "black", "markersize": 7, "fillstyle": "none"}
         else:
             line = {"color": interval_colour(int(str(interval)))}
@@ -109,7 +109,7 @@ def falling(axes: Axes, data: pd.DataFrame) -> None:
 
 
 def unequal_different(axes: Axes, data: pd.DataFrame) -> None:
-    """Which optimum Algorithm 3 goes to."""
+    """Algorithm 3's distance to the plain and to the weighted optimum, by round."""
     for column, text, style in (("plain", "Σ $f_i$", "s--"), ("weighted", "Σ $I_i f_i$", "o-")):
         distance = (data["x"] - data[column]).abs()
         axes.plot(data["round"], distance, style, label=f"to the optimum of {text}")

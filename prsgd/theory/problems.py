@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray as Array
 
-Noise = float | Array  # σ of one worker's gradient, for all copies or (S, 1)
+Noise = float | Array  # σ of a worker's gradient: a number, or (S, 1) with one per copy
 
 
 class Problem(ABC):
@@ -89,7 +89,7 @@ class Bumps(Noisy):
         """f*, (S or 1,): f is separable, so each coordinate is searched on a grid of its own."""
         low, high = self.b.min(0), self.b.max(0)
         least = np.full(low.shape, np.inf)
-        for share in np.linspace(0, 1, 2001):  # a minimum lies between the outermost b_ij
+        for share in np.linspace(0, 1, 2001):  # every minimum lies between the outermost b_ij
             u = np.square(low + share * (high - low) - self.b)
             np.minimum(least, (u / (1 + u)).mean(0), out=least)
         best: Array = least.sum(-1)
@@ -206,7 +206,7 @@ def alternating(workers: int, even: float, odd: float, dimension: int) -> Array:
 
 
 def different_hessians(workers: int, sigma: Noise, dimension: int = 10) -> Quadratics:
-    """P2 of which the speed-up breaks down at large intervals."""
+    """P2 whose f_i have different Hessians: at large intervals the speed-up breaks down."""
     h = alternating(workers, 2.0, 0.2, dimension)
     return Quadratics(sigma, h, alternating(workers, 0.5, -0.5, dimension))
 

@@ -6,17 +6,17 @@ from itertools import product
 
 import numpy as np
 
-from prsgd.algorithms.interface import Course
+from prsgd.algorithms.info import RunInfo
 from prsgd.algorithms.restarted import PRSGD
-from prsgd.tally import Tally
-from prsgd.theory.lab import Finding, Lab, corollary, slope, with_error
+from prsgd.cost.counter import CommCounter
+from prsgd.theory.checks import CheckContext, CheckResult, corollary, slope, with_error
 from prsgd.theory.problems import Bumps, different_hessians
 
 D = 10
 
 
-def linear(lab: Lab) -> list[Finding]:
-    """P1 with identical f_i, and so the same f for every N."""
+def linear(lab: CheckContext) -> list[CheckResult]:
+    """The speed-up on P1 with identical f_i, so that f is the same for every N."""
     counts, steps = np.array([1, 2, 4, 8, 16]), lab.steps(2**14, 2**12)
     problem, start = Bumps(1.0, np.zeros((1, 1, D))), np.ones((lab.copies, D))
     errors = []
@@ -34,7 +34,7 @@ def linear(lab: Lab) -> list[Finding]:
         for c, e in enumerate(copies)
     ]
     return [
-        Finding(
+        CheckResult(
             "speedup",
             "Corollary 1: linear speed-up at I = T^(1/4)/N^(3/4): log error falls by −1/2 on log N",
             f"slope {with_error(found, error)} over N = 1..16, T = {steps}",
@@ -44,18 +44,18 @@ def linear(lab: Lab) -> list[Finding]:
     ]
 
 
-def rounds(lab: Lab) -> list[Finding]:
-    """Where the corollary's interval is a whole number, so that nothing is lost by rounding."""
+def rounds(lab: CheckContext) -> list[CheckResult]:
+    """The rounds at N and T for which the corollary's interval is a whole number."""
     ratios = []
     powers = (12, 16) if lab.quick else (12, 16, 20)
     for workers, power in product((1, 16), powers):
         steps = 2**power
-        counter = Tally(1, int(workers))
+        counter = CommCounter(1, int(workers))
         algorithm = PRSGD(corollary(workers, steps, 1.0)[1])
-        counter.run(algorithm, Course(workers, steps, steps, lambda t: 1.0))
+        counter.run(algorithm, RunInfo(workers, steps, steps, lambda t: 1.0))
         ratios.append(counter.rounds / (workers * steps) ** 0.75)
     return [
-        Finding(
+        CheckResult(
             "rounds",
             "Corollary 1: that takes O((NT)^(3/4)) rounds",
             f"{min(ratios):.3f} to {max(ratios):.3f} times (NT)^(3/4), T up to {steps}",
@@ -64,8 +64,8 @@ def rounds(lab: Lab) -> list[Finding]:
     ]
 
 
-def breakdown(lab: Lab) -> list[Finding]:
-    """P2: with different f_i, a fixed large interval turns the speed-up round."""
+def breakdown(lab: CheckContext) -> list[CheckResult]:
+    """The speed-up on P2, whose f_i differ: a fixed large interval turns it into a slow-down."""
     counts, steps = np.array([2, 4, 8, 16]), lab.steps(2**14, 2**12)
     intervals = (None, 1, 16, 64, 256)
     slopes, data = {}, []
@@ -87,7 +87,7 @@ def breakdown(lab: Lab) -> list[Finding]:
     between = slopes[1][0] < slopes[16][0] < slopes[64][0] < slopes[256][0]
     told = ", ".join(f"{i or 'T^¼/N^¾'}: {with_error(*s)}" for i, s in slopes.items())
     return [
-        Finding(
+        CheckResult(
             "breakdown",
             "different f_i: the speed-up is lost at too large intervals",
             f"slope at I = {told}",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from prsgd.algorithms.restarted import PRSGD
-from prsgd.theory.lab import Finding, Lab
+from prsgd.theory.checks import CheckContext, CheckResult
 from prsgd.theory.problems import Bumps, Logistic
 
 D = 10
@@ -27,26 +27,26 @@ def bound(
     sigma2: float | Array,
     workers: int,
 ) -> Array:
-    """2Δ/(γT) + 4γ²I²G²L² + Lγσ²/N."""
+    """Theorem 1's bound: 2Δ/(γT) + 4γ²I²G²L² + Lγσ²/N, with Δ = `gap`."""
     drift = 4 * np.square(lr) * interval**2 * g2
     return 2 * gap / (lr * steps) + drift * smoothness**2 + smoothness * lr * sigma2 / workers
 
 
-def check(lab: Lab) -> list[Finding]:
-    """P1 in 384 settings, and logistic regression in 8."""
+def check(lab: CheckContext) -> list[CheckResult]:
+    """Theorem 1 and the drift lemma, on P1 in 384 settings and on logistic regression in 8."""
     rows = bumps(lab) + logistic(lab)
     error = np.max([row["measured"] / row["bound"] for row in rows])
     drifts = [row["drift"] / row["drift_unit"] for row in rows if row["I"] > 1]
     drift = np.max(drifts)
     return [
-        Finding(
+        CheckResult(
             "bound",
             "Theorem 1: mean E‖∇f(x̄)‖² ≤ 2Δ/(γT) + 4γ²I²G²L² + Lγσ²/N",
             f"at most {error:.3f} of the bound in {len(rows)} settings",
             bool(error <= 1),
             rows,
         ),
-        Finding(
+        CheckResult(
             "drift",
             "drift lemma: E‖x̄ − x_i‖² ≤ 4γ²I²G²",
             f"at most {drift:.2f} γ²I²G² in {len(drifts)} settings",
@@ -55,8 +55,8 @@ def check(lab: Lab) -> list[Finding]:
     ]
 
 
-def bumps(lab: Lab) -> list[dict[str, Any]]:
-    """Rates, noise and spreads stand beside each other as copies of one run."""
+def bumps(lab: CheckContext) -> list[dict[str, Any]]:
+    """P1. Settings that differ in rate, noise or spread are copies in one run."""
     seeds, steps = (2, 250) if lab.quick else (4, 2000)
     settings = list(product(RATES, SIGMAS, SPREADS))
     lr, sigma, spread = (np.repeat(column, seeds)[:, None] for column in np.array(settings).T)
@@ -79,8 +79,8 @@ def bumps(lab: Lab) -> list[dict[str, Any]]:
     return rows
 
 
-def logistic(lab: Lab) -> list[dict[str, Any]]:
-    """Different data on every worker, gradients of single samples."""
+def logistic(lab: CheckContext) -> list[dict[str, Any]]:
+    """Logistic regression with different data on every worker and gradients of one sample."""
     rng = np.random.default_rng(3)
     steps = lab.steps(1000, 250)
     truth = rng.standard_normal(D)

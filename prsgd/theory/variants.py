@@ -1,4 +1,4 @@
-"""Algorithms 2 and 3."""
+"""Algorithms 2 and 3, on problems whose constants are known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from prsgd.algorithms.epochs import PRSGDEpochs
 from prsgd.algorithms.heterogeneous import HeterogeneousPRSGD
-from prsgd.theory.lab import Finding, Lab, slope, with_error
+from prsgd.theory.checks import CheckContext, CheckResult, slope, with_error
 from prsgd.theory.problems import Bumps, different_hessians
 from prsgd.theory.theorem1 import bound
 from prsgd.theory.workers import run
@@ -16,7 +16,7 @@ from prsgd.theory.workers import run
 D = 10
 
 
-def falling(lab: Lab) -> list[Finding]:
+def falling(lab: CheckContext) -> list[CheckResult]:
     """Algorithm 2 with the paper's schedule on P1 with identical f_i."""
     problem, start = Bumps(1.0, np.zeros((1, 1, D))), np.ones((lab.copies, D))
     powers = (9, 11, 13) if lab.quick else (11, 13, 15)
@@ -33,14 +33,14 @@ def falling(lab: Lab) -> list[Finding]:
         data.append({"N": workers, "T": steps, "error": float(trace.error.mean())})
     found, error = slope(np.array(sizes), np.array(errors))
     return [
-        Finding(
+        CheckResult(
             "falling",
             "Algorithm 2: the γ-weighted mean of E‖∇f(x̄)‖² is Õ(1/√(NT))",
             f"slope {with_error(found, error)} on log NT, {min(sizes)} to {max(sizes)}",
             found - error >= -0.6 and found + error <= -0.4,
             data,
         ),
-        Finding(
+        CheckResult(
             "falling_rounds",
             "Algorithm 2: it takes about (NT)^(3/4) rounds",
             f"{min(ratios):.2f} to {max(ratios):.2f} times (NT)^(3/4)",
@@ -49,7 +49,7 @@ def falling(lab: Lab) -> list[Finding]:
     ]
 
 
-def unequal(lab: Lab) -> list[Finding]:
+def unequal(lab: CheckContext) -> list[CheckResult]:
     """Algorithm 3 on P1 with identical f_i."""
     steps, ratios = lab.steps(2048, 512), []
     start = np.ones((lab.copies, D))
@@ -60,11 +60,11 @@ def unequal(lab: Lab) -> list[Finding]:
         algorithm = HeterogeneousPRSGD(local_steps=local_steps)
         trace = lab.run(problem, algorithm, start, workers=4, steps=steps, lr=lr)
         gap = float(problem.value(start)[0])
-        total = algorithm.drawn(steps, 4) / 4
+        total = algorithm.batches_drawn(steps, 4) / 4
         limit = bound(gap, lr, total, max(local_steps), problem.g2, problem.L, sigma**2, 4)
         ratios.append(float(trace.error.mean() / limit))
     return [
-        Finding(
+        CheckResult(
             "unequal",
             "Algorithm 3, identical f_i: Theorem 1 with T → rounds · mean(I_i), I → max(I_i)",
             f"at most {max(ratios):.3f} of the bound in {len(ratios)} settings",
@@ -73,7 +73,7 @@ def unequal(lab: Lab) -> list[Finding]:
     ]
 
 
-def unequal_different(lab: Lab) -> list[Finding]:
+def unequal_different(lab: CheckContext) -> list[CheckResult]:
     """Algorithm 3 on P2, without noise and with a small step."""
     local_steps, lr, rounds = [8, 8, 4, 2], 2.5e-4, 8000
     problem = different_hessians(4, sigma=0.0, dimension=1)
@@ -88,7 +88,7 @@ def unequal_different(lab: Lab) -> list[Finding]:
     apart = abs(weighted - plain)
     off = abs(limit - weighted) / apart
     return [
-        Finding(
+        CheckResult(
             "unequal_different",
             "Algorithm 3, different f_i: it goes to the optimum of Σ I_i f_i / Σ I_i",
             f"x̄ → {limit:.4f}; that optimum {weighted:.4f} ({off:.1%} of the gap away), "

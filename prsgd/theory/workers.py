@@ -9,10 +9,10 @@ import numpy as np
 from numpy import ndarray as Array
 
 from prsgd.algorithms.base import Algorithm
-from prsgd.algorithms.interface import Course
+from prsgd.algorithms.info import Part, RunInfo
 from prsgd.theory.problems import Problem
 
-Rate = float | Array  # γ for all copies, or (S, 1)
+Rate = float | Array  # γ: a number, or (S, 1) with one per copy
 
 
 class ProblemWorkers:
@@ -32,12 +32,12 @@ class ProblemWorkers:
         self.momentum = momentum
         self.rng = np.random.default_rng(seed)
         self.rounds = 0
-        self.numbers: dict[str, float] = {}
-        self._rows: dict[str, Array] = {}
-        self._shared: dict[str, Array] = {}
-        self.drift = np.zeros(len(start))  # mean_i |x_i - x̄|² before the last averaging, (S,)
+        self.scalars: dict[str, float] = {}
+        self._per_worker: dict[str, Array] = {}
+        self._replicated: dict[str, Array] = {}
+        self.drift = np.zeros(len(start))  # (S,), mean_i |x_i - x̄|² before the last round
 
-    def observe_gradients(self, active: Sequence[int] | None) -> None:
+    def compute_gradients(self, active: Sequence[int] | None) -> None:
         """G_i at x_i of the active workers, and 0 of the others."""
         self.seen = self.x.copy()
         self.g = self.problem.sample(self.x, self.rng)
@@ -45,50 +45,64 @@ class ProblemWorkers:
             idle = np.setdiff1d(np.arange(len(self.x)), active)
             self.g[idle] = 0
 
-    def descend(self, lr: Rate) -> None:
+    def optimizer_step(self, lr: Rate) -> None:
         if self.momentum:
             self.m *= self.momentum
             self.m += self.g
         self.x -= lr * (self.m if self.momentum else self.g)
 
-    def average(self, moments: str, group: int | None = None) -> None:
-        if group in (None, len(self.x)):
-            self._close_round()
-        for rows in (self.x, self.m) if self.momentum and moments == "average" else (self.x,):
-            for part in np.split(rows, len(rows) // (group or len(rows))):
-                part[:] = part.mean(0)
-        if moments == "reset":
+    def mean(self, *parts: Part) -> list[Array]:
+        self._close_round()
+        return [part.rows.mean(0) for part in parts]
+
+    def restart(self, x: Array) -> None:
+        self.x[:] = x
+
+    def moments(self, at_sync: str) -> list[Part]:
+        return [Part(self.m, "mean")] if self.momentum and at_sync == "average" else []
+
+    def set_moments(self, at_sync: str, means: list[Array]) -> None:
+        if at_sync == "reset":
             self.m[:] = 0
+        for mean in means:
+            self.m[:] = mean
+
+    def average(self, at_sync: str, group: int | None = None) -> None:
+        if group in (None, len(self.x)):
+            mean, *means = self.mean(Part(self.x), *self.moments(at_sync))
+            self.restart(mean)
+            self.set_moments(at_sync, means)
+            return
+        for rows in (self.x, *(part.rows for part in self.moments(at_sync))):
+            for part in np.split(rows, len(rows) // group):
+                part[:] = part.mean(0)
+        self.set_moments("reset" if at_sync == "reset" else "keep", [])
 
     def average_gradients(self) -> None:
-        [self.g[:]] = self.mean(self.g)
-
-    def mean(self, *rows: Array) -> list[Array]:
-        self._close_round()
-        return [row.mean(0) for row in rows]
+        [self.g[:]] = self.mean(Part(self.g, "zero"))
 
     def _close_round(self) -> None:
         self.drift = np.square(self.x - self.x.mean(0)).sum(-1).mean(0)
         self.rounds += 1
 
     def mean_loss(self) -> float:
-        """Over all copies as well."""
+        """The mean over workers and copies of the loss where the gradients were computed."""
         return float(self.problem.losses(self.seen).mean())
 
-    def rows(self, name: str) -> Array:
-        if name not in self._rows:
-            self._rows[name] = np.zeros_like(self.x)
-        return self._rows[name]
+    def per_worker(self, name: str) -> Array:
+        if name not in self._per_worker:
+            self._per_worker[name] = np.zeros_like(self.x)
+        return self._per_worker[name]
 
-    def shared(self, name: str) -> Array:
-        if name not in self._shared:
-            self._shared[name] = np.zeros_like(self.x[0])
-        return self._shared[name]
+    def replicated(self, name: str) -> Array:
+        if name not in self._replicated:
+            self._replicated[name] = np.zeros_like(self.x[0])
+        return self._replicated[name]
 
 
 @dataclass
 class Trace:
-    """What was seen on the way; (S,) each, and x̄ at the end, (S, d)."""
+    """What a run measured on its way, for each of the S copies."""
 
     error: Array  # the mean over t of |∇f(x̄^{t-1})|², weighted
     drift: Array  # the largest mean_i |x_i - x̄|²
@@ -103,8 +117,8 @@ def run(
     lr: Rate,
     weigh: bool = False,
 ) -> Trace:
-    """T steps. The error counts every step alike or, with `weigh`, by its γ."""
-    algorithm.begin(Course(len(workers.x), steps, steps, lambda t: lr), workers)  # type: ignore[arg-type,return-value]
+    """Run T = `steps` steps. The error is a mean over steps, weighted by γ with `weigh`."""
+    algorithm.begin(RunInfo(len(workers.x), steps, steps, lambda t: lr), workers)  # type: ignore[arg-type,return-value]
     total, weights = np.zeros(workers.x.shape[1]), 0.0
     drift = np.zeros_like(total)
     for t in range(1, steps + 1):
@@ -115,11 +129,11 @@ def run(
         slope = workers.problem.gradient(workers.x.mean(0))
         total += weight * np.einsum("sd,sd->s", slope, slope)
         weights += weight
-        workers.observe_gradients(active)
+        workers.compute_gradients(active)
         algorithm.step(t, rate, workers)
         np.maximum(drift, workers.drift, out=drift)
     algorithm.finish(steps, rate, workers)
-    centre = algorithm.centre(workers)
+    centre = algorithm.eval_params(workers)
     return Trace(
         total / weights, drift, workers.rounds, workers.x.mean(0) if centre is None else centre
     )

@@ -1,0 +1,201 @@
+"""`prsgd advise`: gather what the advice needs, and print it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prsgd.cli.run import named_plugins
+from prsgd.config.compose import compose
+from prsgd.errors import UserError
+
+if TYPE_CHECKING:
+    from prsgd.config.plan import Plan
+    from prsgd.config.schema import Run
+    from prsgd.cost.advice import Advice
+    from prsgd.cost.counter import CommCounter
+    from prsgd.cost.network import Costs, Prediction
+
+
+def main(arguments: list[str]) -> int:
+    options = parser().parse_intermixed_args(arguments)
+    if options.share >= 1:
+        raise UserError(f"--share={options.share:g}: must be below 1")
+    if options.folder and options.calibrate:
+        raise UserError("--from: the run folder has its costs; leave out --calibrate")
+    if options.folder:
+        situation = finished(options, named_plugins(options.overrides))
+    else:
+        runs, _ = compose(options.overrides)
+        if len(runs) > 1:
+            raise UserError("advice is for one run; leave out the sweep")
+        situation = planned(runs[0], options)
+    return advise(situation, options.share)
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        "prsgd advise",
+        description="Which interval? What the network asks for, and what the theory allows.",
+        epilog="KEY=VALUE are the keys of `prsgd train`: workers, model, batch_size, epochs, ...",
+    )
+    add = result.add_argument
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="the run that you plan")
+    add("--calibrate", action="store_true", help="measure the step and the all-reduce here")
+    add("--from", dest="folder", type=Path, metavar="RUN_DIR", help="take them from a finished run")
+    add("--step-ms", type=positive, metavar="MS", help="a local step of a process's workers")
+    add("--latency-ms", type=positive, metavar="MS", help="of a message between two processes")
+    add("--bandwidth-mbit", type=positive, metavar="MBIT/S", help="between two processes")
+    add("--share", type=positive, default=0.05, help="of communication in the time (0.05)")
+    return result
+
+
+def positive(text: str) -> float:
+    """A finite number above zero, for argparse."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError(text)
+    return number
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A run that is planned or done, and where its costs come from."""
+
+    run: Run
+    processes: int
+    costs: Costs
+    source: str
+
+
+def finished(options: argparse.Namespace, trusted: list[str]) -> Situation:
+    """The costs that a run measured; waiting for stragglers belongs to its step."""
+    import pandas as pd
+
+    from prsgd.config.build import build_run
+    from prsgd.cost.network import Costs
+    from prsgd.run_folder import RunFolder
+
+    folder = options.folder
+    if any((options.step_ms, options.latency_ms, options.bandwidth_mbit)):
+        raise UserError("--from: the run folder has the costs; give none beside it")
+    records = RunFolder(folder)
+    run = build_run(records.config(), trusted)
+    last, processes = records.last_metrics(), records.environment().get("processes")
+    try:
+        table = pd.read_csv(folder / "rounds.csv")
+        rounds = table.loc[table["group"] == run.workers, "seconds"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder}: its rounds.csv cannot be read ({error})") from error
+    if not last or not last["step"] or processes is None or rounds.empty:
+        raise UserError(
+            f"{folder}: it has not averaged yet; give a run that has trained for longer"
+        )
+    step = (last["train_seconds"] - last["comm_seconds"]) / last["step"]
+    return Situation(run, int(processes), Costs(step, float(rounds.median())), f"from {folder}")
+
+
+STEP, LATENCY, BANDWIDTH = "--step-ms", "--latency-ms", "--bandwidth-mbit"
+
+
+def planned(run: Run, options: argparse.Namespace) -> Situation:
+    """The costs that were given and, for the rest, those that are measured here."""
+    import os
+
+    from prsgd.config.plan import decide
+    from prsgd.cost.estimate import communication
+    from prsgd.cost.network import Costs, ring_seconds
+    from prsgd.training.machine import this_machine
+
+    plan = decide(run, this_machine(), os.environ)
+    known = given(options, plan.processes)
+    needed = [STEP, LATENCY, BANDWIDTH] if plan.processes > 1 else [STEP]
+    missing = [name for name in needed if name not in known]
+    if missing and not options.calibrate:
+        raise UserError(f"{missing[0]} is not known: give it, or --calibrate, or --from RUN_DIR")
+    sent = communication(run, run.data.train_samples())
+    if missing:
+        known = measured(run, plan, sent) | known
+    averaging = 0.0
+    if plan.processes > 1:
+        payload = sent.payload_bytes // sent.rounds
+        averaging = ring_seconds(payload, plan.processes, known[LATENCY], known[BANDWIDTH])
+    source = "measured here" if missing == needed else "partly measured here"
+    costs = Costs(known[STEP], averaging)
+    return Situation(run, plan.processes, costs, source if missing else "as given")
+
+
+def given(options: argparse.Namespace, processes: int) -> dict[str, float]:
+    """The costs on the command line: a step and the latency in s, the bandwidth in bytes/s."""
+    costs = {
+        STEP: (options.step_ms, 1e-3),
+        LATENCY: (options.latency_ms, 1e-3),
+        BANDWIDTH: (options.bandwidth_mbit, 1e6 / 8),
+    }
+    found = {name: value * unit for name, (value, unit) in costs.items() if value is not None}
+    if processes == 1 and {LATENCY, BANDWIDTH} & {*found}:
+        raise UserError("one process hosts all the workers and sends nothing; give processes=P")
+    return found
+
+
+def measured(run: Run, plan: Plan, sent: CommCounter) -> dict[str, float]:
+    """The same costs, measured here."""
+    from prsgd.cost.network import ring_constants
+    from prsgd.launch.calibrate import calibrate
+
+    found = calibrate(run, plan)
+    steps = run.steps(run.data.train_samples())
+    computing = run.images_per_step(steps) / (run.workers * run.batch_size)
+    costs = {STEP: computing * found.step}
+    if plan.processes > 1:
+        alpha, speed = ring_constants(sent.parameters * 4, plan.processes, found.empty, found.full)
+        costs |= {LATENCY: alpha, BANDWIDTH: speed}
+    return costs
+
+
+def advise(now: Situation, share: float) -> int:
+    """Print the predictions for each interval and one sentence of advice."""
+    from prsgd.cost.advice import intervals, recommend
+    from prsgd.cost.network import predict
+    from prsgd.launch.torchrun import torchrun_rank
+
+    if torchrun_rank():
+        return 0
+    run, costs = now.run, now.costs
+    steps = run.steps(run.data.train_samples())
+    advice = recommend(costs, run.workers, steps, share)
+    images = run.images_per_step(steps)
+    show_advice(
+        f"{run.model.title}, N = {run.workers} on {now.processes} processes, b = {run.batch_size}, "
+        f"T = {steps:,}: a step {1000 * costs.step:.4g} ms, an averaging "
+        f"{1000 * costs.round:.4g} ms ({now.source})",
+        [predict(costs, interval, images) for interval in intervals(advice, steps)],
+        advice,
+    )
+    return 0
+
+
+def show_advice(situation: str, predictions: Sequence[Prediction], advice: Advice) -> None:
+    """The table and the sentence."""
+    from rich import box
+    from rich.table import Table
+
+    from prsgd.console import console, show
+
+    console.print(situation, markup=False)
+    columns = ("I", "ms per step", "images/s", "against I = 1", "communication")
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for p in predictions:
+        table.add_row(
+            str(p.interval),
+            f"{1000 * p.seconds:.4g}",
+            f"{p.images_per_second:,.0f}",
+            f"{p.images_per_second / predictions[0].images_per_second:.2f} ×",
+            f"{p.share:.1%}",
+            style="bold" if p.interval == advice.interval else "",
+        )
+    show(table)
+    console.print(advice.sentence, markup=False)

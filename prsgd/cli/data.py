@@ -1,0 +1,24 @@
+"""`prsgd data`: fetch and decode a set ahead of a job."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "prsgd data", description="Fetch and decode a set ahead of a job, into the cache."
+    )
+    parser.add_argument("name", metavar="NAME", help="a choice of the group data, e.g. cifar10")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. data.root=DIR")
+    options = parser.parse_args(arguments)
+    from prsgd.config.compose import compose
+    from prsgd.console import console, track
+    from prsgd.data.cache import cache_folder, prepare
+
+    [run], _ = compose([f"data={options.name}", *options.overrides])
+    path = prepare(run.data, cache_folder(), track)
+    console.print(
+        f"{run.data.name()}: {run.data.train_samples():,} training images, in {path}", markup=False
+    )
+    return 0

@@ -1,0 +1,41 @@
+"""The console script. Help and errors answer at once, as torch is imported only to compute."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib import import_module
+
+from prsgd.console import print_error
+from prsgd.errors import UserError
+
+COMMANDS = ("train", "run", "figures", "verify", "advise", "algorithms", "data")
+USER_ERROR = 2  # the exit code of a mistake in what the user gave
+
+
+def main() -> None:
+    """Carry out the command line; exits with the code that `help.OVERVIEW` documents."""
+    try:
+        code = dispatch(sys.argv[1:])
+    except UserError as error:
+        print_error(str(error))
+        code = USER_ERROR
+    except KeyboardInterrupt:
+        print_error("interrupted before anything was trained")
+        code = 128 + signal.SIGINT
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Carry out one command; returns the exit code."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        from prsgd.cli.help import OVERVIEW
+
+        print(OVERVIEW, end="")
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command not in COMMANDS:
+        raise UserError(f"{command}: there is no such command; allowed are {', '.join(COMMANDS)}")
+    code: int = import_module(f"prsgd.cli.{command}").main(rest)
+    return code

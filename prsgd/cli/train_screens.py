@@ -1,0 +1,82 @@
+"""What `prsgd train` shows beside the training itself: the plan, what is skipped, the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from prsgd.console import amount, console, duration, show
+from prsgd.cost import estimate
+from prsgd.launch.sweep import PlannedRun
+from prsgd.run_folder import ENDED, RunFolder
+
+
+def show_plan(planned: Sequence[PlannedRun]) -> None:
+    """What a dry run prints."""
+    lines, seconds = zip(*map(forecast, planned), strict=True)
+    table = Table(*lines[0], box=box.SIMPLE_HEAD, pad_edge=False)
+    for line in lines:
+        table.add_row(*map(Text, line.values()))
+    show(table)
+    total = sum(seconds)
+    counted = f"{len(lines)} run{'s' if len(lines) > 1 else ''} planned"
+    left = f"about {duration(total)} of training" if total else "nothing left to train"
+    console.print(f"{counted}, {left}; nothing was started")
+
+
+def forecast(planned: PlannedRun) -> tuple[dict[str, str], float]:
+    """A line of the plan, and the seconds of training in it."""
+    run, steps = planned.run, planned.steps
+    cost = estimate.communication(run, run.data.train_samples())
+    about = "about " if cost.guessed else ""
+    rounds, sent = f"{cost.rounds:,}", amount(cost.payload_bytes)
+    if cost.group_rounds:
+        rounds += f" + {cost.group_rounds:,} in groups"
+        sent += f" + {amount(cost.group_payload_bytes)} in groups"
+    status = planned.folder.status()[0]
+    done = status in ENDED
+    seconds = 0.0 if done else estimate.seconds(run, planned.plan, steps)
+    line = {
+        "run": planned.folder.path.name,
+        "model": run.model.title,
+        "data": run.data.name(),
+        "processes": f"{planned.plan.processes} × {planned.plan.threads} threads",
+        "steps": f"{steps:,}",
+        "rounds": about + rounds,
+        "sent by a worker": about + sent,
+        "training takes": "-" if done else f"about {duration(seconds)}",
+        "status": status,
+    }
+    return line, seconds
+
+
+def show_skipped(folder: RunFolder, profile: bool) -> None:
+    """The line for a run that is not trained again; `profile` says that a profile was asked for."""
+    status, why = folder.status()
+    last = folder.last_metrics()
+    note = ", and not profiled: choose another out" if profile else ""
+    result = f"test accuracy {last['test_accuracy']:.2%}" if status == "done" and last else why
+    console.print(f"{folder.path} is {status} ({result}): skipped{note}", markup=False)
+
+
+def show_results(folders: Sequence[RunFolder]) -> None:
+    """The table that ends a sweep."""
+    columns = ("run", "status", "training loss", "test accuracy", "rounds", "sent", "time")
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for folder in folders:
+        status, why = folder.status()
+        last = folder.last_metrics()
+        cells = [folder.path.name, f"{status}: {why}" if why else status]
+        if last:
+            cells += [
+                f"{last['consensus_train_loss']:.4f}",
+                f"{last['test_accuracy']:.2%}",
+                f"{last['round']:,.0f}",
+                amount(last["payload_bytes"]),
+                duration(last["train_seconds"]),
+            ]
+        table.add_row(*map(Text, cells))
+    show(table)

@@ -1,0 +1,58 @@
+"""The files of conf/: which choices there are, and which keys."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from prsgd.config.schema import GROUPS, Settings
+
+ALIASES = {"optimizer": "optimiser"}  # other spelling -> key
+KEY = re.compile(r"^(\w+):", re.MULTILINE)
+
+
+def conf_dir() -> Path:
+    """conf/, inside the installed package or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def files(group: str, folder: Path | None = None) -> list[Path]:
+    """A group's files in natural order, resnet8 before resnet20.
+
+    Files that begin with _ are parts of others and no choices.
+    """
+
+    def natural(path: Path) -> list[Any]:
+        return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
+
+    found = ((folder or conf_dir()) / group).glob("[!_]*.yaml")
+    return sorted(found, key=natural)
+
+
+def choices(group: str, more: Sequence[Path] = ()) -> list[str]:
+    """The names of a group's files in conf/, and in `more` folders like it."""
+    return [path.stem for folder in (conf_dir(), *more) for path in files(group, folder)]
+
+
+def known_keys() -> list[str]:
+    """Every key that some configuration has, groups and their keys included."""
+    keys = {*ALIASES, *GROUPS, *(f.name for f in fields(Settings))}
+    for group in GROUPS:
+        for path in (conf_dir() / group).glob("*.yaml"):
+            keys |= {f"{group}.{name}" for name in KEY.findall(path.read_text())}
+    return sorted(key for key in keys if not key.endswith((".defaults", "._target_")))
+
+
+def unknown_key(name: str, known: Sequence[str]) -> str:
+    """The line that refuses a key, with the nearest one that exists."""
+    if name in known:
+        return f"{name}: cannot be given here: what was chosen has no such key, or fixes it"
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(sorted(known))}"
+    return f"{name}: there is no such key; {hint}"

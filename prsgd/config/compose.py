@@ -1,0 +1,120 @@
+"""Hydra composes conf/ and the command line into runs. Hydra is used in this module only."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prsgd.config.build import build_run
+from prsgd.config.choices import ALIASES, choices, conf_dir, known_keys, unknown_key
+from prsgd.config.schema import GROUPS, Run
+from prsgd.config.table import expand
+from prsgd.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+NOT_KEYS = ("runs", "figures")  # parts of an experiment that are no keys of its runs
+
+
+def compose(
+    arguments: list[str], on_elsewhere: Callable[[list[Run], Mapping[str, Any]], int] | None = None
+) -> tuple[list[Run], dict[str, Any]]:
+    """All runs that Hydra makes of the arguments, each checked, and the figures they ask for.
+
+    Under a launcher or sweeper other than Hydra's basic ones each job is done where it was sent, by
+    `on_elsewhere`, and none is returned.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    composed: list[Any] = []
+
+    @hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
+    def collect(config: DictConfig) -> None:
+        if on_elsewhere is None or _is_basic(HydraConfig.get()):
+            composed.append(config)
+        elif code := on_elsewhere(*_built(_plain([config]))):
+            raise SystemExit(code)
+
+    config_dirs(arguments)
+    nowhere = tempfile.mkdtemp(prefix="prsgd-")  # for the files that Hydra writes of a sweep
+    sys.argv = ["prsgd train", *_for_hydra(arguments, nowhere)]
+    try:
+        collect()
+        plain = _plain(composed)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(explain(error, arguments)) from error
+    finally:
+        shutil.rmtree(nowhere)
+    return _built(plain)
+
+
+def _is_basic(hydra: Any) -> bool:
+    """Whether the jobs are only collected, and not sent or optimised by a plugin of Hydra's."""
+    single = hydra.mode.name == "RUN"
+    launcher, sweeper = hydra.launcher._target_, hydra.sweeper._target_
+    return bool(single or (launcher.endswith("BasicLauncher") and sweeper.endswith("BasicSweeper")))
+
+
+def _for_hydra(arguments: list[str], nowhere: str) -> Iterator[str]:
+    """The arguments in Hydra's grammar: flags first, which argparse wants."""
+    overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
+    yield from (a for a in arguments if a not in overrides)
+    if not any("hydra/launcher=" in a or "hydra.sweep.dir=" in a for a in arguments):
+        yield f"hydra.sweep.dir={nowhere}"
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if value.startswith("~/") and not re.search("['\"]", value):
+            value = f"'{value}'"  # in Hydra's grammar a bare ~ deletes a key
+        yield f"{ALIASES.get(key, key)}={value}"
+
+
+def _plain(composed: list[DictConfig]) -> list[dict[str, Any]]:
+    """The configurations as plain mappings, one for each run: some have a table of runs."""
+    from omegaconf import OmegaConf
+
+    rows = [row for config in composed for row in expand(config)]
+    return [OmegaConf.to_container(row, resolve=True) for row in rows]  # type: ignore[misc]
+
+
+def _built(plain: list[dict[str, Any]]) -> tuple[list[Run], dict[str, Any]]:
+    """The runs of the configurations, and what they say of figures."""
+    figures = plain[-1].get("figures", {}) if plain else {}
+    own = [{k: v for k, v in config.items() if k not in NOT_KEYS} for config in plain]
+    return [build_run(config) for config in own], figures
+
+
+def explain(error: Exception, arguments: list[str]) -> str:
+    """One line for an error of Hydra's."""
+    message = str(error)
+    if found := re.search(r"Could not override '([^']+)'", message):
+        return unknown_key(found[1], known_keys())
+    own = config_dirs(arguments)
+    for argument in arguments:
+        group, _, value = argument.lstrip("+").partition("=")
+        if group in (*GROUPS, "experiment") and value not in choices(group, own):
+            return f"{group}={value}: must be one of {', '.join(choices(group, own))}"
+    line = next((line.strip() for line in message.splitlines() if line.strip()), repr(error))
+    return f"cannot read the arguments: {line}"
+
+
+def config_dirs(arguments: list[str]) -> list[Path]:
+    """The folders that were given as --config-dir."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--config-dir", "-cd", type=Path, action="append", default=[])
+    found: list[Path] = parser.parse_known_args(arguments)[0].config_dir
+    for folder in found:
+        if not folder.is_dir():
+            raise UserError(f"--config-dir={folder}: must be a folder")
+    return found

@@ -1,0 +1,109 @@
+"""How to start a run on this machine: a pure decision, and so tested without any GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prsgd.config.schema import Run
+from prsgd.errors import UserError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine has."""
+
+    gpus: int
+    cores: int
+    linux: bool
+    bf16: Mapping[str, bool]  # device -> whether the hardware computes in it natively
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to start one run.
+
+    `start` is `in_process`, `fork` or `spawn` for ranks of an agent of our own, or `torchrun` where
+    this process is a rank of somebody else's.
+    """
+
+    device: str
+    processes: int  # P
+    threads: int  # threads of each process
+    precision: str
+    start: str
+    cores: int  # physical cores of the machine
+
+    @property
+    def has_agent(self) -> bool:
+        """Whether an agent of our own starts the processes."""
+        return self.start in ("fork", "spawn")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, ready to start."""
+
+    run: Run
+    plan: Plan
+    folder: Path
+    data: Path  # cache file of the data set
+    title: str = ""  # for the screen: the run's name and its place in a sweep
+
+
+def decide(run: Run, machine: Machine, environment: Mapping[str, str], alone: bool = True) -> Plan:
+    """Everything about starting `run`; `UserError` where the machine cannot do it.
+
+    `alone` says that this process starts no other run. Only then may it compute itself, since
+    torch's threads do not survive a fork.
+    """
+    if run.device == "cuda" and not machine.gpus:
+        raise UserError("device=cuda: there is no CUDA GPU here; it must be auto or cpu")
+    device = "cuda" if machine.gpus and run.device != "cpu" else "cpu"
+    if "TORCHELASTIC_RUN_ID" in environment:
+        processes, here = _of_torchrun(run, environment)
+        start = "torchrun"
+    else:
+        here = processes = _of_our_own(run, machine, device)
+        start = _start_method(machine, device, in_process=alone and processes == 1)
+    native = "bf16" if machine.bf16[device] else "fp32"
+    return Plan(
+        device=device,
+        processes=processes,
+        threads=max(1, machine.cores // here) if run.threads == "auto" else run.threads,
+        precision=native if run.precision == "auto" else run.precision,
+        start=start,
+        cores=machine.cores,
+    )
+
+
+def _of_torchrun(run: Run, environment: Mapping[str, str]) -> tuple[int, int]:
+    """The processes that a torchrun started, and those of them on this machine."""
+    processes = int(environment["WORLD_SIZE"])
+    if run.processes not in ("auto", processes):
+        raise UserError(f"processes={run.processes}: torchrun started {processes}; leave it out")
+    if processes > run.workers:
+        raise UserError(
+            f"workers={run.workers}: must be at least the {processes} processes that torchrun "
+            "started: each hosts one worker or more"
+        )
+    return processes, int(environment["LOCAL_WORLD_SIZE"])
+
+
+def _of_our_own(run: Run, machine: Machine, device: str) -> int:
+    """The processes to start: one per GPU or core, unless the run says how many."""
+    most = machine.gpus if device == "cuda" else machine.cores
+    processes: int = min(run.workers, most) if run.processes == "auto" else run.processes
+    if device == "cuda" and processes > machine.gpus:
+        raise UserError(
+            f"processes={processes}: must be auto or at most the {machine.gpus} GPUs that are "
+            "here; a GPU hosts any number of workers"
+        )
+    return processes
+
+
+def _start_method(machine: Machine, device: str, in_process: bool) -> str:
+    if in_process:
+        return "in_process"
+    return "fork" if machine.linux and device == "cpu" else "spawn"

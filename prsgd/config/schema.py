@@ -1,0 +1,166 @@
+"""The keys of a run, and what follows from them alone.
+
+The class that a group's `_target_` names is that group's schema. A default here is part of every
+run's name, which omits the keys that have it: it never changes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from prsgd.algorithms.base import Algorithm
+from prsgd.algorithms.info import RunInfo
+from prsgd.config.registry import description
+from prsgd.data.sets import DataSet
+from prsgd.errors import UserError
+from prsgd.fields import (
+    auto_or_whole,
+    choice,
+    flag,
+    fraction,
+    key,
+    momentum_at_sync,
+    non_negative,
+    positive,
+    positives,
+    text,
+    whole,
+    wholes,
+)
+from prsgd.models import Model
+from prsgd.schedule import Schedule
+
+MAX_DRAWS = 1e15  # batches of a run: float64 still counts them exactly
+
+
+def _with_adamw(keys: Mapping[str, Any]) -> bool:
+    return bool(keys["optimiser"] == "adamw")
+
+
+def _are_betas(values: list[float]) -> bool:
+    return len(values) == 2 and all(0 <= v < 1 for v in values)
+
+
+# conf/algorithm/*.yaml copies these keys into the algorithm, whose copy decides the curve.
+COPIED: Any = {"decides_curve": False}
+# These keys say where a run is computed and recorded, and change nothing in its curve.
+PLACE: Any = {"decides_curve": False}
+
+
+@dataclass
+class Settings:
+    """The top-level keys."""
+
+    workers: int = whole(4, 1)
+    interval: int = whole(8, 1, **COPIED)
+    local_steps: list[int] = wholes(**COPIED)
+    speeds: list[float] = positives()
+    epochs: float = positive(20.0)
+    batch_size: int = whole(32, 1)
+    lr: float = positive(0.4)
+    optimiser: str = choice("sgd", "sgd", "adamw")
+    momentum: float = fraction(0.0, one=False)
+    nesterov: bool = flag(False)
+    momentum_at_sync: str = momentum_at_sync(**COPIED)
+    betas: list[float] = key(
+        [0.9, 0.999],
+        "two numbers from 0 up to but not including 1",
+        _are_betas,
+        decides_curve=_with_adamw,
+    )
+    eps: float = positive(1e-8, decides_curve=_with_adamw)
+    weight_decay: float = non_negative(1e-4)
+    seed: int = whole(0, 0)
+    precision: str = choice("auto", "auto", "fp32", "bf16")
+    reduction: str = choice("fast", "fast", "exact")
+    device: str = choice("auto", "auto", "cpu", "cuda", **PLACE)
+    processes: Any = auto_or_whole(1, **PLACE)
+    threads: Any = auto_or_whole(1, **PLACE)
+    restarts: int = whole(3, 0, **PLACE)
+    timeout: float = positive(300.0, **PLACE)
+    checkpoint_seconds: float = non_negative(30.0, **PLACE)
+    out: str = text("runs", "a folder", **PLACE)
+    profile: bool = flag(False, **PLACE)
+    plugins: list[str] = key(
+        [],
+        "names of packages, as in [mine]",
+        lambda names: all(map(str.isidentifier, names)),
+        **PLACE,
+    )
+
+
+GROUPS: dict[str, type] = {
+    "algorithm": Algorithm,
+    "model": Model,
+    "data": DataSet,
+    "schedule": Schedule,
+}
+
+
+@dataclass(kw_only=True)
+class Run(Settings):
+    """One run, checked: everything but the data themselves."""
+
+    algorithm: Algorithm
+    model: Model
+    data: DataSet
+    schedule: Schedule
+
+    def steps_per_epoch(self, samples: int) -> int:
+        """Steps per worker in which all together draw `samples` images; the rest is dropped."""
+        if self.workers > samples:
+            raise UserError(
+                f"workers={self.workers}: must be at most the {samples} training images"
+            )
+        if self.batch_size > samples // self.workers:
+            raise UserError(
+                f"batch_size={self.batch_size}: must be at most {samples // self.workers}, a "
+                f"worker's part of {samples} training images (workers={self.workers})"
+            )
+        if self.data.partition == "shared":
+            return samples // (self.workers * self.batch_size)
+        return samples // self.workers // self.batch_size
+
+    def steps(self, samples: int) -> int:
+        """T: the steps of the busiest worker in the whole run."""
+        wanted = self.epochs * self.steps_per_epoch(samples)
+        if wanted * self.workers > MAX_DRAWS:
+            raise UserError(
+                f"epochs={self.epochs:g}: must be fewer; nobody can draw so many batches"
+            )
+        draws = max(1, round(wanted)) * self.workers
+        steps = range(1, draws + 1)
+        drawn_until = bisect_left(
+            steps, draws, key=lambda t: self.algorithm.batches_drawn(t, self.workers)
+        )
+        return steps[drawn_until]
+
+    def info(self, samples: int) -> RunInfo:
+        """What the algorithm is told of the run."""
+        steps = self.steps(samples)
+        return RunInfo(
+            workers=self.workers,
+            steps=steps,
+            steps_per_epoch=self.steps_per_epoch(samples),
+            lr=lambda t: self.schedule.lr(t, steps, self.lr),
+            iid=self.data.partition in ("shared", "iid"),
+        )
+
+    @property
+    def moments(self) -> int:
+        """How many vectors (D,) the optimiser keeps for each worker."""
+        return 2 if self.optimiser == "adamw" else int(self.momentum > 0)
+
+    def images_per_step(self, steps: int) -> float:
+        """Images that all workers together draw in a step, on average over T = `steps` steps."""
+        return self.algorithm.batches_drawn(steps, self.workers) * self.batch_size / steps
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plain mapping that stands in a record; `build_run` takes it back."""
+        return {
+            **{f.name: getattr(self, f.name) for f in fields(Settings)},
+            **{group: description(group, getattr(self, group)) for group in GROUPS},
+        }

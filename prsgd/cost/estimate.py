@@ -1,0 +1,65 @@
+"""What a run will cost, before it starts."""
+
+from __future__ import annotations
+
+import time
+
+from prsgd.config.plan import Plan
+from prsgd.config.schema import Run
+from prsgd.cost.counter import CommCounter
+
+GRADIENTS = 5  # how many are measured; the median counts
+
+
+def parameters(run: Run) -> int:
+    """D. Nothing is computed, as processes may be forked later."""
+    import torch
+
+    with torch.device("meta"):
+        model = run.model.build(run.data.size, run.data.class_count())
+    return sum(p.numel() for p in model.parameters())
+
+
+def communication(run: Run, samples: int) -> CommCounter:
+    """All that the run will send: its algorithm runs on workers that only count."""
+    counted = CommCounter(parameters(run), run.workers, run.moments)
+    counted.run(run.algorithm, run.info(samples))
+    return counted
+
+
+def seconds(run: Run, plan: Plan, steps: int) -> float:
+    """Seconds of training, from a few gradients measured here; communication is left out."""
+    import torch
+    from torch.nn import functional as F
+
+    from prsgd.distributed.placement import placement
+
+    torch.set_num_threads(plan.threads)
+    device = torch.device(plan.device)
+    bf16 = plan.precision == "bf16"
+    model = run.model.build(run.data.size, run.data.class_count())
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(run.batch_size, run.data.size, run.data.size, 3, device=device)
+    y = torch.zeros(run.batch_size, dtype=torch.long, device=device)
+    draws = _draws_of_each(run, steps)
+    laps = []
+    for _ in range(GRADIENTS):
+        start = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            loss = F.cross_entropy(model(x.permute(0, 3, 1, 2)), y)
+        torch.autograd.backward(loss)
+        loss.item()
+        laps.append(time.perf_counter() - start)
+    hosted = placement(run.workers, plan.processes)
+    busiest = max(sum(draws[worker] for worker in workers) for workers in hosted)
+    return busiest * sorted(laps)[GRADIENTS // 2]
+
+
+def _draws_of_each(run: Run, steps: int) -> list[int]:
+    """The batches that each worker draws in T = `steps` steps."""
+    draws = [0] * run.workers
+    for t in range(1, steps + 1):
+        active = run.algorithm.active(t)
+        for worker in range(run.workers) if active is None else active:
+            draws[worker] += 1
+    return draws

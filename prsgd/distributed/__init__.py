@@ -1,0 +1,1 @@
+"""The processes of a run: what they send each other, and the ledger of it."""

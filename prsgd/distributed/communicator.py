@@ -1,0 +1,192 @@
+"""This process and its peers: the collectives.
+
+Two kinds of traffic are kept apart. What the algorithm sends goes through `mean` and `group_means`,
+over NCCL on GPUs, and the caller enters it in the ledger. Everything else (evaluation, control
+numbers, records) goes through `all_reduce_sum` and what is built on it, always over gloo.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from prsgd.distributed.heartbeat import Heartbeat
+from prsgd.distributed.placement import groups_of, hosts, placement
+from prsgd.distributed.reduction import Reduction, exact_mean, fast_mean
+from prsgd.errors import LOST, ProcessLost
+
+
+class Mean(NamedTuple):
+    """What a collective mean brought to this process."""
+
+    means: list[Tensor]  # (D,) for each part; the next collective mean overwrites them
+    control: Tensor  # the control numbers of all processes, summed
+    payload_bytes: int  # bytes that one worker handed over
+    seconds: float  # of the all-reduce, waiting for other processes included
+
+
+class Communicator:
+    """The processes that host the workers, as one of them sees them."""
+
+    def __init__(
+        self,
+        workers: int,
+        device: str,
+        reduction: str,
+        processes: int = 1,
+        timeout: float = 300.0,
+    ) -> None:
+        self.workers = workers
+        self.processes = processes
+        self.timeout = timedelta(seconds=timeout)
+        self.rank = int(os.environ["RANK"]) if processes > 1 else 0
+        self.placed = placement(workers, self.processes)
+        self.local_workers = self.placed[self.rank]
+        self.reduction = Reduction(reduction)
+        self._gloo: dist.ProcessGroup | None = None
+        if device == "cuda":
+            local = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()
+            self.device = torch.device("cuda", local)
+            torch.cuda.set_device(self.device)
+        else:
+            self.device = torch.device("cpu")
+        if self.processes > 1:
+            backend = "nccl" if device == "cuda" else "gloo"
+            try:
+                dist.init_process_group(backend, timeout=self.timeout)
+            except dist.DistError as error:
+                raise ProcessLost(f"{LOST}: not all came to the start") from error
+            self._gloo = dist.new_group(timeout=self.timeout, backend="gloo")  # type: ignore[assignment]
+            self._heartbeat = Heartbeat(self.rank, self.processes)
+        self._step = 0
+        self._buffers: dict[int, Tensor] = {}  # by their length
+        self._subgroups: dict[
+            int, list[tuple[slice, dist.ProcessGroup | None]]
+        ] = {}  # by group size
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the records."""
+        return self.rank == 0
+
+    def close(self) -> None:
+        if self.processes > 1:
+            dist.destroy_process_group()
+
+    def enter_step(self, t: int) -> None:
+        """Note the step, which an error names where a process is lost."""
+        self._step = t
+
+    def clock(self) -> float:
+        """Seconds, once all work queued so far is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    # what the algorithm sends -------------------------------------------------------------------
+
+    def mean(self, parts: list[Tensor], control: Tensor) -> Mean:
+        """The mean over all N workers of each of the (K, D) `parts`.
+
+        `control` (any number of numbers, on the device) travels with it.
+        """
+        return self._mean(parts, self.workers, control)
+
+    def group_means(self, parts: list[Tensor], size: int) -> Iterator[tuple[slice, Mean]]:
+        """The same within each group of `size` workers: hosted rows, and their group's mean."""
+        silent = torch.empty(0, device=self.device)
+        for rows, group in self.subgroups(size):
+            mine = [part[rows] for part in parts]
+            yield rows, self._mean(mine, size, silent, group, alone=group is None)
+
+    def subgroups(self, size: int) -> list[tuple[slice, dist.ProcessGroup | None]]:
+        """The hosted rows of each group of `size`, and its processes (None: this one alone)."""
+        if self.workers % size:
+            raise ValueError(f"{self.workers} workers cannot be put in groups of {size}")
+        if size not in self._subgroups:
+            found = self._subgroups[size] = []
+            for group in groups_of(self.workers, size):
+                ranks = hosts(group, self.placed)
+                link: Any = None
+                if len(ranks) > 1:
+                    link = dist.new_group(ranks, self.timeout)  # all processes have to call this
+                if self.rank in ranks:
+                    first = max(group.start, self.local_workers.start) - self.local_workers.start
+                    last = min(group.stop, self.local_workers.stop) - self.local_workers.start
+                    found.append((slice(first, last), link))
+        return self._subgroups[size]
+
+    def _mean(
+        self,
+        parts: list[Tensor],
+        workers: int,
+        control: Tensor,
+        group: dist.ProcessGroup | None = None,
+        alone: bool = False,
+    ) -> Mean:
+        """The mean over `workers`, whom all processes host, or those of a group, or this alone."""
+        seconds = 0.0
+
+        def all_reduce(tensor: Tensor, operation: str) -> None:
+            nonlocal seconds
+            if self.processes > 1 and not alone:
+                start = self.clock()
+                self._all_reduce(tensor, operation, group)
+                seconds += self.clock() - start
+
+        if self.reduction is Reduction.FAST:
+            size = len(parts) * parts[0].shape[1] + len(control)
+            if size not in self._buffers:
+                self._buffers[size] = torch.empty(size, device=self.device)
+            means, heard = fast_mean(parts, workers, control, all_reduce, self._buffers[size])
+        else:
+            means, heard = exact_mean(parts, workers, control, all_reduce)
+        payload = sum(mean.numel() * mean.element_size() for mean in means)
+        return Mean(means, heard, payload, seconds)
+
+    # what everything else sends -----------------------------------------------------------------
+
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
+        """The sum over processes, in float64 on the CPU; exact where at most one term is not 0."""
+        total = values.detach().to("cpu", torch.float64)
+        if self._gloo is not None:
+            total = total.clone()
+            self._all_reduce(total, "sum", self._gloo)
+        return total
+
+    def _all_reduce(self, tensor: Tensor, operation: str, group: dist.ProcessGroup | None) -> None:
+        """In place; raises `ProcessLost` where a process does not take part."""
+        try:
+            self._heartbeat.beat(self._step, everyone=group in (None, self._gloo))
+            dist.all_reduce(tensor, getattr(dist.ReduceOp, operation.upper()), group=group)
+        except RuntimeError as error:
+            raise ProcessLost(self._heartbeat.missing(str(error))) from error
+
+    def gather_workers(self, rows: Tensor) -> Tensor:
+        """(K, ...) values of the hosted workers to (N, ...) of all, in worker order, float64."""
+        everyone = torch.zeros(self.workers, *rows.shape[1:], dtype=torch.float64)
+        hosted = slice(self.local_workers.start, self.local_workers.stop)
+        everyone[hosted] = rows.detach().to("cpu", torch.float64)
+        return self.all_reduce_sum(everyone)
+
+    def all_equal(self, number: int) -> bool:
+        """Whether every process was given the same whole number, below 2^53."""
+        numbers = torch.zeros(self.processes, dtype=torch.float64)
+        numbers[self.rank] = number
+        return len(set(self.all_reduce_sum(numbers).tolist())) == 1
+
+    def sync_control(self, control: Tensor, *more: float) -> tuple[Tensor, list[float]]:
+        """The sums over processes of the control numbers, without a mean, and of `more`."""
+        total = self.all_reduce_sum(torch.tensor([*control.tolist(), *more]))
+        return total[: len(control)], total[len(control) :].tolist()
+
+    def barrier(self) -> None:
+        """Wait until every process has come here."""
+        self.all_reduce_sum(torch.zeros(1))

@@ -1,0 +1,73 @@
+"""What the algorithm has communicated: one record per round, and their sums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+def wire_bytes(payload: int, workers: int) -> int:
+    """What a ring all-reduce of `payload` bytes makes each of N workers send: 2 (N-1)/N of it."""
+    return 2 * (workers - 1) * payload // workers
+
+
+@dataclass(frozen=True)
+class Round:
+    """One averaging as one process saw it: of all workers, or within groups of them."""
+
+    step: int
+    group: int | None  # workers in a group; None for all
+    payload_bytes: int  # bytes that one worker handed over
+    seconds: float  # of the all-reduce, waiting for other processes included
+    control: Tensor | None  # (2,), summed over all processes; None for groups
+    drifts: Tensor | None  # (K,), |x_i - mean|^2 before it; None where no x_i was averaged
+    local_steps: list[int]  # steps of each of the N workers since the last round
+
+
+@dataclass
+class Ledger:
+    """What the algorithm has communicated so far; the sums are the same on every process.
+
+    What stays within groups of workers is counted apart, as it goes over other links.
+    """
+
+    rounds: int = 0
+    payload_bytes: int = 0
+    group_rounds: int = 0
+    group_payload_bytes: int = 0
+    comm_seconds: float = 0.0  # all-reduces, as the last process to arrive sees them
+    wait_seconds: float = 0.0  # waiting for that process, mean over processes
+    open: list[Round] = field(default_factory=list)  # rounds not counted yet
+
+    @property
+    def count(self) -> int:
+        """Rounds of all workers so far, open or closed."""
+        return self.rounds + sum(r.group is None for r in self.open)
+
+    def append(self, round: Round) -> None:
+        self.open.append(round)
+
+    def control_of(self, step: int) -> Tensor | None:
+        """What all processes said in the last round of all workers in `step`; None without one."""
+        for round in reversed(self.open):
+            if round.step != step:
+                break
+            if round.group is None:
+                return round.control
+        return None
+
+    def close(self, round: Round, comm_seconds: float, wait_seconds: float) -> None:
+        """Count a round, once the processes have compared how long it took them."""
+        if round.group is None:
+            self.rounds += 1
+            self.payload_bytes += round.payload_bytes
+        else:
+            self.group_rounds += 1
+            self.group_payload_bytes += round.payload_bytes
+        self.comm_seconds += comm_seconds
+        self.wait_seconds += wait_seconds
+
+    def sums(self) -> dict[str, float]:
+        """The counters without the open rounds, as a checkpoint keeps them."""
+        return {name: value for name, value in vars(self).items() if name != "open"}

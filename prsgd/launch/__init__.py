@@ -1,0 +1,1 @@
+"""Who starts the processes: this one, an agent of our own, or somebody else's torchrun."""

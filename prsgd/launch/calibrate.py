@@ -1,0 +1,46 @@
+"""Measure a step and an all-reduce with the processes that a run would have."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from prsgd.config.plan import Plan
+from prsgd.config.schema import Run
+from prsgd.errors import UserError
+from prsgd.launch.elastic import follow_agent, start_ranks
+from prsgd.launch.process import prepare_torch
+
+if TYPE_CHECKING:
+    from prsgd.training.calibrate import Measured
+
+
+def calibrate(run: Run, plan: Plan) -> Measured:
+    """What a step and an all-reduce of `run` take here."""
+    if not plan.has_agent:
+        return measure_here(run, plan)
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    try:
+        return start_ranks(plan, measuring_rank, run, plan)[0]
+    except SignalException as stop:
+        sys.exit(128 + stop.sigval)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        why = f"rank {rank} ended with exit code {failure.exitcode}"
+        raise UserError(f"--calibrate: {why}") from error
+
+
+def measuring_rank(run: Run, plan: Plan) -> Measured:
+    """One rank's part in it."""
+    follow_agent()
+    return measure_here(run, plan)
+
+
+def measure_here(run: Run, plan: Plan) -> Measured:
+    """One process's part in it."""
+    prepare_torch(plan)
+    from prsgd.training.calibrate import measure
+
+    return measure(run, plan)

@@ -1,0 +1,101 @@
+"""Runs one after another: all are planned before the first one starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prsgd.config.naming import run_name
+from prsgd.config.plan import Job, Plan, decide
+from prsgd.config.schema import Run
+from prsgd.console import print_error, track
+from prsgd.data.cache import cache_folder, prepare
+from prsgd.errors import UserError
+from prsgd.launch.job import launch
+from prsgd.launch.process import gave_up
+from prsgd.launch.torchrun import torchrun_rank
+from prsgd.run_folder import RunFolder
+from prsgd.training.machine import this_machine
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run, how it would start, and its folder."""
+
+    run: Run
+    plan: Plan
+    folder: RunFolder
+
+    @property
+    def steps(self) -> int:
+        return self.run.steps(self.run.data.train_samples())
+
+
+def plan_runs(runs: Sequence[tuple[Run, Path | None]]) -> list[PlannedRun]:
+    """How and where each would run, in a folder of its own or in the one given.
+
+    Everything that can be checked beforehand is. Of runs with one name the first is kept.
+    """
+    for run, folder in runs:
+        run.steps(run.data.train_samples())
+        check_writable(folder or Path(run.out).expanduser())
+        if folder and RunFolder(folder).fingerprint() not in (None, run.data.fingerprint()):
+            raise UserError(f"{folder}: the data have changed since it was started")
+    if torchrun_rank() is not None and len(runs) > 1:
+        raise UserError("-m: a sweep cannot run under torchrun; start one torchrun per run")
+    machine = this_machine()
+    planned: dict[Path, PlannedRun] = {}
+    for run, given in runs:
+        plan = decide(run, machine, os.environ, alone=len(runs) == 1)
+        decided = replace(run, precision=plan.precision)
+        path = given or Path(run.out).expanduser() / run_name(
+            run, plan.precision, run.data.fingerprint()
+        )
+        planned.setdefault(path, PlannedRun(decided, plan, RunFolder(path)))
+    return list(planned.values())
+
+
+def train_all(pending: Sequence[PlannedRun], planned: int) -> list[int]:
+    """Train one after another, until a signal ends one; returns their exit codes.
+
+    `planned` is the length of the whole sweep, finished runs included.
+    """
+    caches = [prepare(p.run.data, cache_folder(), track) for p in pending]
+    codes: list[int] = []
+    for number, (p, cache) in enumerate(zip(pending, caches, strict=True), 1):
+        name = p.folder.path.name
+        title = name if planned == 1 else f"[{number}/{len(pending)}] {name}"
+        job = Job(p.run, p.plan, p.folder.path, cache, title)
+        codes.append(launch(job) if torchrun_rank() else _train(p, job))
+        if codes[-1] >= 128:
+            break
+    return codes
+
+
+def _train(planned: PlannedRun, job: Job) -> int:
+    """Launch a job as the process that owns its folder; returns the exit code."""
+    folder = planned.folder
+    folder.create(planned.run.as_dict())
+    try:
+        with folder.held():
+            if gave_up(folder):
+                raise UserError(f"{job.folder.name} failed: {folder.status()[1]}")
+            folder.set_status("running")
+            return launch(job)
+    except UserError as error:
+        print_error(str(error))
+        return 1
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse an `out` that could not be made or written, without making it."""
+    for parent in (folder, *folder.absolute().parents):
+        if parent.exists():
+            if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
+                return
+            break
+    raise UserError(
+        f"out={folder}: cannot be written; it must be in a folder that you may write to"
+    )

@@ -1,0 +1,222 @@
+"""Which runs are one curve, which curves stand in one figure, and what they are called."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prsgd.config.registry import CLASSES
+from prsgd.report.runs import RunRecord
+
+ALWAYS_IN_LABEL = ("algorithm", "algorithm.interval")  # a label begins with these keys
+SYMBOLS = {"workers": "N", "batch_size": "b", "lr": "γ", "algorithm.interval": "I", "momentum": "β"}
+
+
+@dataclass(eq=False)
+class Curve:
+    """Runs that differ in their seeds only."""
+
+    runs: list[RunRecord]
+    label: str = ""
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The keys that decide the curve, without the seed."""
+        return {key: value for key, value in self.runs[0].config.items() if key != "seed"}
+
+    @property
+    def method(self) -> str:
+        """The algorithm's title; the path of a plugin's class."""
+        name: str = self.config["algorithm"]
+        return str(getattr(CLASSES["algorithm"].get(name), "title", name))
+
+    @property
+    def interval(self) -> int | None:
+        return self.config.get("algorithm.interval")
+
+    @property
+    def obeys_the_drift_lemma(self) -> bool:
+        """Whether all workers take at most I plain steps of SGD from a common point."""
+        plain = self.config["optimiser"] == "sgd" and not self.config["momentum"]
+        return plain and self.config["algorithm"] in ("prsgd", "prsgd_heterogeneous")
+
+    @cached_property
+    def mean(self) -> pd.DataFrame:
+        """The metrics over seeds, row by row."""
+        frame: pd.DataFrame = self._by_row.mean()
+        return frame
+
+    @cached_property
+    def deviation(self) -> pd.DataFrame:
+        """The sample standard deviation over seeds; NaN for one seed."""
+        frame: pd.DataFrame = self._by_row.std()
+        return frame
+
+    @property
+    def _by_row(self) -> Any:
+        return pd.concat([run.metrics for run in self.runs]).groupby(level=0)
+
+
+@dataclass(eq=False)
+class Group:
+    """The curves of one folder on the same data with the same model: one set of figures."""
+
+    curves: list[Curve]
+    slug: str = ""  # the name of the figures' folder
+    common: dict[str, Any] = field(default_factory=dict)  # the values that all or most curves have
+    exceptions: list[str] = field(default_factory=list)  # keys that only most have in common
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the run folders lie in."""
+        return self.curves[0].runs[0].path.parent
+
+    @property
+    def data(self) -> str:
+        return self.curves[0].runs[0].data
+
+    @property
+    def model(self) -> str:
+        return self.curves[0].runs[0].model
+
+    @property
+    def machines(self) -> list[str]:
+        """The kinds of machine that the runs were on. Times compare where there is one kind."""
+        return sorted({run.machine for curve in self.curves for run in curve.runs})
+
+    @property
+    def caption(self) -> str:
+        """What all curves share."""
+        shared = [
+            f"{symbol} = {self.common[key]:g}" + " unless named" * (key in self.exceptions)
+            for key, symbol in SYMBOLS.items()
+            if key in self.common and not (key == "momentum" and not self.common[key])
+        ]
+        seeds = {len(curve.runs) for curve in self.curves}
+        if seeds != {1}:
+            low, high = min(seeds), max(seeds)
+            count = f"{low} to {high}" if low < high else f"{low}"
+            shared.append(f"mean ± standard deviation of {count} seeds")
+        return ", ".join([f"{self.model} on {self.data}", *shared])
+
+    def name(self, curve: Curve, without: Collection[str] = ()) -> str:
+        """What tells a curve from the others, `without` the keys that stand elsewhere."""
+        interval = None if "algorithm.interval" in without else curve.interval
+        parts = [curve.method, *([] if interval is None else [f"I = {interval}"])]
+        return ", ".join([*parts, *self._differences(curve, (*ALWAYS_IN_LABEL, *without))])
+
+    def _differences(self, curve: Curve, told: Collection[str]) -> list[str]:
+        """The further keys in which a curve differs from others of its method, as "β = 0.9"."""
+        own = curve.config
+        configs = [other.config for other in self.curves]
+        found = []
+        for key, value in own.items():
+            of_method = key.startswith("algorithm.")
+            kin = [c for c in configs if not of_method or c["algorithm"] == own["algorithm"]]
+            differs = any(key in c and c[key] != value for c in kin)
+            if differs and key not in told and self.common.get(key, ...) != value:
+                found.append(said(key, value))
+        return found
+
+
+def groups(runs: Iterable[RunRecord]) -> list[Group]:
+    """Comparable runs together, each curve with a label that tells it from the others."""
+    panels: dict[Hashable, dict[str, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        model = {k: v for k, v in run.config.items() if k.partition(".")[0] == "model"}
+        curve = {k: v for k, v in run.config.items() if k != "seed"}
+        panel = (run.path.parent, run.fingerprint, run.data, _text(model))
+        panels[panel][_text(curve)].append(run)
+    result: list[Group] = []
+    for curves in panels.values():
+        by_config = (Curve(curves[config]) for config in sorted(curves))
+        group = Group(sorted(by_config, key=_order))
+        group.slug = _slug(group, [other.slug for other in result if other.folder == group.folder])
+        _label(group)
+        result.append(group)
+    return result
+
+
+def varied(curves: Sequence[Curve]) -> list[str]:
+    """The keys in which curves differ, in the order in which labels name them."""
+    keys = dict.fromkeys((*ALWAYS_IN_LABEL, *(key for curve in curves for key in curve.config)))
+    return [key for key in keys if len({value_of(curve, key) for curve in curves}) > 1]
+
+
+def value_of(curve: Curve, key: str) -> str:
+    """The value of a key as text that can be compared, lists included."""
+    return _text(curve.config.get(key))
+
+
+def values_of(curves: Iterable[Curve], key: str) -> dict[str, Any]:
+    """The values of a key by their text: numbers by size, others in the order of the curves."""
+    values: dict[str, Any] = {value_of(curve, key): curve.config.get(key) for curve in curves}
+    if all(map(is_number, values.values())):
+        return dict(sorted(values.items(), key=lambda item: item[1]))
+    return values
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number; true and false are none."""
+    return type(value) in (int, float)
+
+
+def said(key: str, value: Any) -> str:
+    """A key and its value as figures write them: "γ = 0.1"."""
+    return f"{SYMBOLS.get(key, key.rpartition('.')[2])} = {short(value)}"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _slug(group: Group, taken: Collection[str]) -> str:
+    """The group's name for a folder, numbered where others have it already."""
+    name = re.sub(r"[^a-z0-9]+", "-", f"{group.data} {group.model}".lower()).strip("-")
+    names = (name if place == 1 else f"{name}-{place}" for place in range(1, len(taken) + 2))
+    return next(free for free in names if free not in taken)
+
+
+def _order(curve: Curve) -> tuple[Any, ...]:
+    config = curve.config
+    rank = {"minibatch": 0, "prsgd": 1}.get(config["algorithm"], 2)
+    return rank, curve.method, curve.interval or 0, config["workers"], config.get("lr", 0)
+
+
+def _label(group: Group) -> None:
+    """Label each curve. A value that most curves share stands in the caption instead."""
+    for key in dict.fromkeys(key for curve in group.curves for key in curve.config):
+        values = [curve.config[key] for curve in group.curves if key in curve.config]
+        counts = Counter(map(_text, values))
+        if _is_shared(key, counts, len(group.curves)):
+            usual = counts.most_common(1)[0][0]
+            group.common[key] = next(value for value in values if _text(value) == usual)
+            if len(counts) > 1:
+                group.exceptions.append(key)
+    for curve in group.curves:
+        curve.label = group.name(curve)
+
+
+def _is_shared(key: str, counts: Counter[str], curves: int) -> bool:
+    """Whether all or most of the curves have the same value; `counts` are those of the values."""
+    if key.startswith("algorithm.") and counts.total() < curves:
+        return False
+    is_usual = max(counts.values()) > max(2, curves / 2)
+    return len(counts) == 1 or (is_usual and key not in ALWAYS_IN_LABEL)
+
+
+def short(value: Any) -> str:
+    """A value in a label: a class without its package, a list without brackets."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return " ".join(map(short, value))
+    return str(value).rpartition(".")[2]

@@ -1,0 +1,66 @@
+"""The frame of a figure: a panel for each y, and a row of panels for each value of a key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from prsgd.report.curves import Curve, Group, said, value_of, values_of
+from prsgd.report.specs import Spec
+from prsgd.report.style import HEIGHT, WIDTH, finish, styles
+
+FURTHER_ROW = 1.8  # inches
+
+FillPanel = Callable[[Axes, Sequence[Curve], str], None]
+"""Draws the y of curves into axes: fill_panel(axes, curves, y)."""
+
+
+def names_and_looks(group: Group, spec: Spec) -> tuple[dict[Curve, str], dict[str, dict[str, Any]]]:
+    """The name of each curve in a legend, and the look of each name.
+
+    Curves that differ only in what tells the rows of panels apart have the same name.
+    """
+    names = {curve: group.name(curve, [spec.panels]) for curve in group.curves}
+    firsts: dict[str, Curve] = {}
+    for curve, name in names.items():
+        firsts.setdefault(name, curve)
+    return names, dict(zip(firsts, styles([*firsts.values()], spec), strict=True))
+
+
+def draw_panels(
+    spec: Spec,
+    curves: Sequence[Curve],
+    fill_panel: FillPanel,
+    xlabel: str,
+    caption: str,
+    path: Path,
+) -> None:
+    """Draw a figure with one legend for all panels. The panels of a column share their axes."""
+    rows = _rows(curves, spec.panels)
+    shared: Literal["col", "none"] = "col" if len(rows) > 1 else "none"
+    size = WIDTH, HEIGHT + FURTHER_ROW * (len(rows) - 1)
+    figure, grid = plt.subplots(
+        len(rows), len(spec.y), squeeze=False, figsize=size, sharex=shared, sharey=shared
+    )
+    for (title, of_row), panels in zip(rows, grid, strict=True):
+        for axes, y in zip(panels, spec.y, strict=True):
+            fill_panel(axes, of_row, y)
+        if title:
+            panels[0].set_title(title, loc="left")
+    for axes in grid[-1]:
+        axes.set(xlabel=xlabel)
+    finish(figure, [panels[0] for panels in grid], caption, path)
+
+
+def _rows(curves: Sequence[Curve], key: str) -> list[tuple[str, Sequence[Curve]]]:
+    """The title and the curves of each row; curves without the key stand in all rows."""
+    values = values_of([curve for curve in curves if key in curve.config], key)
+    rows: list[tuple[str, Sequence[Curve]]] = []
+    for text, value in values.items():
+        of_row = [c for c in curves if key not in c.config or value_of(c, key) == text]
+        rows.append((said(key, value), of_row))
+    return rows or [("", curves)]

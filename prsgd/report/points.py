@@ -1,0 +1,147 @@
+"""Figures of points: where runs ended, against a configuration key."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+
+from prsgd.report.columns import column, key_label
+from prsgd.report.curves import Curve, Group, is_number, short
+from prsgd.report.panels import draw_panels
+from prsgd.report.specs import STEPS, Spec, full_name
+from prsgd.report.style import BASELINES, MARKERS, logarithmic, powers_of_two, styles
+from prsgd.report.tables import common_target, steps_to
+
+Lines = dict[str, list[Curve]]
+
+
+def lines_of(group: Group, spec: Spec) -> Lines:
+    """The lines of a figure of points; none where no curve has a value for x.
+
+    A declared line has the curves of its rows. Without declared lines, curves that differ in x only
+    are a line, and a curve without the key x is a level line.
+    """
+    lines = _declared_lines(group, spec) if spec.lines else _lines_along(group, spec)
+    long_enough = {
+        label: line
+        for label, line in lines.items()
+        if line and (len(line) >= spec.shortest or spec.x not in line[0].config)
+    }
+    has_points = any(spec.x in line[0].config for line in long_enough.values())
+    return long_enough if has_points else {}
+
+
+def _declared_lines(group: Group, spec: Spec) -> Lines:
+    having = [curve for curve in group.curves if spec.x in curve.config]
+    return {
+        label: [*dict.fromkeys(c for row in rows for c in having if _fits(c, row, group))]
+        for label, rows in spec.lines.items()
+    }
+
+
+def _lines_along(group: Group, spec: Spec) -> Lines:
+    lines: Lines = defaultdict(list)
+    for curve in group.curves:
+        lines[group.name(curve, {spec.x, spec.panels})].append(curve)
+    return lines
+
+
+def _fits(curve: Curve, row: Mapping[str, Any], group: Group) -> bool:
+    """Whether a curve has the values of a row, keys aside that no curve of the group has."""
+    known = {key for other in group.curves for key in other.config}
+    wanted = {full_name(key, known): value for key, value in row.items()}
+    return all(curve.config.get(key) == wanted[key] for key in known & {*wanted})
+
+
+def draw_points(group: Group, spec: Spec, lines: Lines, path: Path) -> None:
+    """Draw what each run ended with, or the steps that it took to the common target."""
+    target = common_target(group)
+    looks = _looks(spec, lines)
+
+    def fill_panel(axes: Axes, curves: Sequence[Curve], y: str) -> None:
+        for place, (label, line) in enumerate(lines.items()):
+            shown = [curve for curve in line if curve in curves]
+            if shown and spec.x in shown[0].config:
+                _draw_line(axes, shown, spec.x, y, target, {"label": label, **looks[label]})
+            elif shown:
+                dashes = ("--", ":", "-.")[place % 3]
+                style = {"label": label, "color": looks[label]["color"], "linestyle": dashes}
+                _draw_level(axes, shown[0], y, target, style)
+        if y == STEPS:
+            if spec.x == "workers":
+                _draw_ideal(axes, group, lines, target)
+            axes.set(ylabel=f"steps to a loss of {target:.3g}")
+            logarithmic(axes, "y")
+        else:
+            axes.set(ylabel=column(y).label)
+        _scale_x(axes, [curve.config[spec.x] for curve in curves if spec.x in curve.config])
+
+    draw_panels(spec, group.curves, fill_panel, key_label(spec.x), group.caption, path)
+
+
+def _looks(spec: Spec, lines: Lines) -> dict[str, dict[str, Any]]:
+    """By label: colour and style say what the spec asks for, or else the place in the legend."""
+    if spec.colour or spec.style:
+        return dict(zip(lines, styles([line[0] for line in lines.values()], spec), strict=True))
+    return {
+        label: {
+            "color": BASELINES.get(line[0].config["algorithm"], mpl.colormaps["tab10"](place % 10)),
+            "marker": MARKERS[place % len(MARKERS)],
+        }
+        for place, (label, line) in enumerate(lines.items())
+    }
+
+
+def _end(curve: Curve, y: str, target: float) -> tuple[float, float]:
+    """The mean over seeds and the deviation; steps to the target are those of the mean curve."""
+    if y == STEPS:
+        return steps_to(curve, target), 0.0
+    shown = column(y).shown
+    deviation = curve.deviation[y].iloc[-1]
+    return shown(curve.mean[y].iloc[-1]), 0.0 if np.isnan(deviation) else shown(deviation)
+
+
+def _draw_line(
+    axes: Axes, line: list[Curve], key: str, y: str, target: float, style: dict[str, Any]
+) -> None:
+    values = {curve: curve.config[key] for curve in line}
+    if all(is_number(value) for value in values.values()):
+        line = sorted(line, key=lambda curve: values[curve])
+    x = [values[curve] if is_number(values[curve]) else short(values[curve]) for curve in line]
+    middle, spread = zip(*(_end(curve, y, target) for curve in line), strict=True)
+    if y == STEPS:
+        axes.plot(x, middle, **style)
+    else:
+        axes.errorbar(x, middle, spread, capsize=2, **style)
+
+
+def _draw_level(axes: Axes, curve: Curve, y: str, target: float, style: dict[str, Any]) -> None:
+    middle, spread = _end(curve, y, target)
+    axes.axhline(middle, **style)
+    axes.axhspan(middle - spread, middle + spread, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def _draw_ideal(axes: Axes, group: Group, lines: Lines, target: float) -> None:
+    """N times fewer steps than with the fewest workers, from each point where a line begins."""
+    everyone = [curve.config["workers"] for curve in group.curves]
+    fewest, most = min(everyone), max(everyone)
+    first = [c for line in lines.values() for c in line if c.config["workers"] == fewest]
+    starts = {steps for curve in first if (steps := steps_to(curve, target)) == steps}
+    for place, start in enumerate(sorted(starts)):
+        label = "_" if place else "ideal: 1/N"
+        ideal = [start, start * fewest / most]
+        axes.plot([fewest, most], ideal, label=label, color="black", linestyle="--", linewidth=1)
+
+
+def _scale_x(axes: Axes, values: Sequence[Any]) -> None:
+    """A logarithmic axis for numbers above zero."""
+    if values and all(type(value) is int for value in values):
+        powers_of_two(axes)
+    elif values and all(is_number(value) and value > 0 for value in values):
+        logarithmic(axes, "x")

@@ -1,0 +1,161 @@
+"""Which figures of curves and points a group has: the usual ones, and those it declares.
+
+An experiment's block `figures` lies as figures.yaml beside its run folders:
+
+    curves: {colour: algorithm.interval, style: data.partition}
+    speedup: {x: workers, y: steps_to_target, lines: {LABEL: {workers: [1, 2], lr: 0.1}}}
+
+`curves` says how curves look in all figures; every other name is a further figure. Where x is a
+column of metrics.csv, a figure shows curves; where x is a configuration key, it shows where the
+runs ended. `lines` is a table like an experiment's `runs`: a line of it is a line of the figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prsgd.config.registry import CLASSES
+from prsgd.config.schema import GROUPS, Settings
+from prsgd.config.table import rows
+from prsgd.errors import UserError
+from prsgd.report.curves import Group
+from prsgd.run_folder import METRICS
+
+STEPS = "steps_to_target"  # of a worker, to the training loss that all curves of the group reach
+LOOK = ("colour", "style", "panels")
+ALLOWED = {
+    "x": "a column of metrics.csv or a configuration key",
+    "y": f"a column of metrics.csv or {STEPS}",
+    **dict.fromkeys(LOOK, "a configuration key"),
+    "lines": "a mapping of labels to keys and their values",
+}
+RESERVED = ("ends", "drift", "summary")  # names of files that every group has
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a figure shows. `colour`, `style` and `panels` are configuration keys.
+
+    Without a `colour` or `style` the keys that vary take their places.
+    """
+
+    x: str = ""
+    y: tuple[str, ...] = ("consensus_train_loss", "test_accuracy")
+    colour: str = ""
+    style: str = ""
+    panels: str = ""
+    lines: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)  # rows by label
+    shortest: int = 1  # points of the shortest line that is drawn
+
+    @property
+    def shows_curves(self) -> bool:
+        return self.x in METRICS
+
+
+def specs(group: Group) -> dict[str, Spec]:
+    """The figures of curves and of points, by name; `curves` is the look of curves."""
+    declared = read_declared(group.folder / "figures.yaml", group)
+    look = declared.pop("curves", Spec())
+    columns = {"epochs": "epoch", "rounds": "round", "bytes": "payload_bytes"}
+    if len(group.machines) == 1:
+        columns["time"] = "train_seconds"
+    if any(curve.config.get("speeds") for curve in group.curves):
+        columns["virtual_time"] = "virtual_time"
+    return {
+        "curves": look,
+        **{name: replace(look, x=column) for name, column in columns.items()},
+        "intervals": Spec("algorithm.interval", shortest=3),
+        **declared,
+    }
+
+
+def read_declared(path: Path, group: Group) -> dict[str, Spec]:
+    """The figures that figures.yaml declares; none where there is no such file."""
+    try:
+        block = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: it is not valid YAML") from error
+    if not isinstance(block, dict) or not all(isinstance(spec, dict) for spec in block.values()):
+        raise UserError(f"{path} is damaged: it must be a mapping of figures, each with its keys")
+    known = _deciding_keys(group)
+    try:
+        return {str(name): _spec(str(name), given, known) for name, given in block.items()}
+    except UserError as refusal:
+        raise UserError(f"{path}: {refusal}") from refusal
+
+
+def full_name(key: str, known: Set[str]) -> str:
+    """A key as it is known: `interval` is short for `algorithm.interval`."""
+    return f"algorithm.{key}" if key not in known and f"algorithm.{key}" in known else key
+
+
+def _deciding_keys(group: Group) -> set[str]:
+    """The keys that may tell curves apart: those of prsgd's classes, and those in the records."""
+    classes: list[tuple[str, Any]] = [("", Settings)]
+    classes += [(f"{part}.", cls) for part in CLASSES for cls in CLASSES[part].values()]
+    keys = {
+        f"{prefix}{f.name}"
+        for prefix, cls in classes
+        for f in fields(cls)
+        if f.metadata.get("decides_curve", True)
+    }
+    return keys.union(GROUPS, *(curve.config for curve in group.curves)) - {"seed"}
+
+
+def _spec(name: str, given: Mapping[str, Any], known: Set[str]) -> Spec:
+    allowed = LOOK if name == "curves" else tuple(ALLOWED)
+    if not name.isidentifier() or name in RESERVED:
+        others = " or ".join(RESERVED)
+        raise UserError(f"{name}: must be a name of letters, digits and _, but not {others}")
+    for key in given:
+        if key not in allowed:
+            raise UserError(f"{name}.{key}: there is no such key; allowed are {', '.join(allowed)}")
+    if name != "curves" and "x" not in given:
+        raise UserError(f"{name}.x is required: {ALLOWED['x']}")
+    spec = Spec(**{key: _value(name, key, given[key], known) for key in given})
+    if spec.shows_curves and (spec.lines or STEPS in spec.y):
+        raise UserError(f"{name}.x={spec.x}: must be a configuration key with lines or {STEPS}")
+    return spec
+
+
+def _value(name: str, key: str, given: Any, known: Set[str]) -> Any:
+    """The checked value of one key of a spec."""
+    if key == "lines":
+        return _lines(name, given, known)
+    among: Set[str] = {"x": known | {*METRICS}, "y": {*METRICS, STEPS}}.get(key, known)
+    values = [full_name(str(v), among) for v in (given if isinstance(given, list) else [given])]
+    if not values or not among >= {*values} or (key != "y" and len(values) > 1):
+        raise UserError(f"{name}.{key}={given}: must be {ALLOWED[key]}")
+    return tuple(values) if key == "y" else values[0]
+
+
+def _lines(name: str, table: Any, known: Set[str]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each line, as flat keys."""
+    if not isinstance(table, dict) or not all(isinstance(line, dict) for line in table.values()):
+        raise UserError(f"{name}.lines={table}: must be {ALLOWED['lines']}")
+    keys = {*known, *(f.name for f in fields(Settings))}
+    found = {}
+    for label, line in table.items():
+        try:
+            found[str(label)] = [_flat(row) for row in rows(line)]
+        except ValueError as error:
+            raise UserError(f"{name}.lines: {label}: its lists must be equally long") from error
+        for key in {key for row in found[str(label)] for key in row} - keys:
+            raise UserError(f"{name}.lines: {label}: {key}: there is no such configuration key")
+    return found
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """{"data": {"size": 32}} as {"data.size": 32}."""
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        inner = value if isinstance(value, dict) else None
+        found |= {key: value} if inner is None else {f"{key}.{k}": v for k, v in inner.items()}
+    return found

@@ -1,0 +1,217 @@
+"""The run folder: every file of a run but its tensors. Standard library and yaml only.
+
+config.yaml        the version of this layout, the columns of the tables, the resolved configuration
+environment.json   versions, machine, processes, data label and fingerprint
+metrics.csv        a row at t = 0, after each epoch, and at the end
+rounds.csv         a row per averaging
+status.json        {"status": running | done | diverged | failed | interrupted, "why": ...}
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prsgd.errors import UserError
+
+VERSION = 2
+METRICS = (
+    "step",
+    "epoch",
+    "round",
+    "lr",
+    "train_loss",
+    "consensus_train_loss",
+    "test_loss",
+    "test_accuracy",
+    "drift",
+    "g2",
+    "virtual_time",
+    "payload_bytes",
+    "wire_bytes",
+    "group_round",
+    "group_payload_bytes",
+    "comm_seconds",
+    "train_seconds",
+    "images_per_second",
+)
+ROUNDS = ("step", "group", "local_steps", "virtual_time", "drift", "payload_bytes", "seconds")
+TABLES = {"metrics.csv": METRICS, "rounds.csv": ROUNDS}
+TABLES_OF_VERSION_1 = dict(TABLES)  # records of version 1 do not declare their columns
+TIMINGS = ("comm_seconds", "train_seconds", "images_per_second", "seconds")
+ENDED = ("done", "diverged")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the file in one step: a reader sees the whole old text or the whole new one."""
+    half_done = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with half_done.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        half_done.replace(path)
+    finally:
+        half_done.unlink(missing_ok=True)
+
+
+class RunFolder:
+    """The records of one run at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoint"
+
+    def create(self, config: Mapping[str, Any]) -> None:
+        """Make the folder with its configuration; an existing one keeps what it holds."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not (self.path / "config.yaml").exists():
+                tables = {name: list(columns) for name, columns in TABLES.items()}
+                record = {"version": VERSION, "tables": tables, **config}
+                text = yaml.safe_dump(record, sort_keys=False)
+                write_atomically(self.path / "config.yaml", text)
+        except OSError as error:
+            raise UserError(
+                f"out: {self.path} cannot be written ({error.strerror}); "
+                "it must be in a folder that you may write to"
+            ) from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process from training here; `UserError` says who does already.
+
+        The operating system releases the lock when this process and those that it forked have
+        ended, in whatever way.
+        """
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise UserError(f"{self.path} is being trained by {file.read().strip()}") from error
+            file.truncate(0)
+            now = datetime.now().isoformat(" ", "seconds")
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
+            file.flush()
+            yield
+
+    def config(self) -> dict[str, Any]:
+        """The plain configuration."""
+        return {k: v for k, v in self._record.items() if k not in ("version", "tables")}
+
+    def tables(self) -> dict[str, list[str]]:
+        """The columns of each table, as this record declares them."""
+        declared: Mapping[str, Sequence[str]] = TABLES
+        if (self.path / "config.yaml").exists():
+            declared = self._record.get("tables", TABLES_OF_VERSION_1)
+        return {name: list(columns) for name, columns in declared.items()}
+
+    @cached_property
+    def _record(self) -> dict[str, Any]:
+        path = self.path / "config.yaml"
+        try:
+            record = yaml.safe_load(path.read_text())
+        except FileNotFoundError as error:
+            raise UserError(f"{self.path} is not a run folder: it has no config.yaml") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is damaged: it is not valid YAML") from error
+        if not isinstance(record, dict) or "version" not in record:
+            raise UserError(f"{path} is damaged: it must be a mapping with a version")
+        if record["version"] not in (1, VERSION):
+            raise UserError(
+                f"{path} has version {record['version']}; this prsgd reads versions 1 and {VERSION}"
+            )
+        return record
+
+    def status(self) -> tuple[str, str]:
+        """(status, why); ("new", "") before the first start."""
+        try:
+            status = json.loads((self.path / "status.json").read_text())
+            return status["status"], status["why"]
+        except FileNotFoundError:
+            return "new", ""
+        except (ValueError, KeyError, TypeError):
+            return "failed", "status.json is damaged"
+
+    def set_status(self, status: str, why: str = "") -> None:
+        write_atomically(
+            self.path / "status.json", json.dumps({"status": status, "why": why}) + "\n"
+        )
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        write_atomically(
+            self.path / "environment.json", json.dumps(environment, indent=2, default=str) + "\n"
+        )
+
+    def environment(self) -> dict[str, Any]:
+        """What the run was computed with; empty before the first start."""
+        try:
+            environment = json.loads((self.path / "environment.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return environment if isinstance(environment, dict) else {}
+
+    def fingerprint(self) -> str | None:
+        """Of the data that the run was started with; None before the first start."""
+        return self.environment().get("data_fingerprint")
+
+    def begin_tables(self) -> None:
+        """Write the tables anew, with their column names only."""
+        for name, columns in self.tables().items():
+            write_atomically(self.path / name, ",".join(columns) + "\n")
+
+    def measure_tables(self) -> dict[str, list[Any]]:
+        """The size and the SHA-256 of each table as it is now."""
+        texts = {name: (self.path / name).read_bytes() for name in self.tables()}
+        return {name: [len(text), sha256(text).hexdigest()] for name, text in texts.items()}
+
+    def damage(self, measured: Mapping[str, list[Any]]) -> str:
+        """Why a run cannot go on with tables that were measured so; empty if it can."""
+        for name, (size, checksum) in measured.items():
+            try:
+                text = (self.path / name).read_bytes()[:size]
+            except OSError:
+                return f"needs {name}, which is gone"
+            if sha256(text).hexdigest() != checksum:
+                return f"does not fit {name}, which is damaged"
+            if text.partition(b"\n")[0].decode() != ",".join(self.tables()[name]):
+                return f"is of another version: {name} has other columns"
+        return ""
+
+    def cut_tables(self, measured: Mapping[str, list[Any]]) -> None:
+        """Cut the tables to what was there when they were measured, for a run that resumes."""
+        for name, (size, _) in measured.items():
+            os.truncate(self.path / name, size)
+
+    def append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows to a table, in the columns that this record declares."""
+        with (self.path / name).open("a", newline="") as file:
+            writer = csv.DictWriter(
+                file, self.tables()[name], extrasaction="ignore", lineterminator="\n"
+            )
+            writer.writerows(rows)
+
+    def last_metrics(self) -> dict[str, float]:
+        """The last row of metrics.csv as numbers; empty where there is none."""
+        try:
+            with (self.path / "metrics.csv").open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            return {name: float(value) for name, value in rows[-1].items()}
+        except (OSError, IndexError, ValueError, TypeError):
+            return {}

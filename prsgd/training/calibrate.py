@@ -1,0 +1,60 @@
+"""The seconds of a step and of an all-reduce, measured here with the processes of a real run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from prsgd.config.plan import Plan
+from prsgd.config.schema import Run
+from prsgd.distributed.communicator import Communicator
+from prsgd.training.workers import RowWorkers
+
+WARM, LAPS = 3, 12
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Medians in seconds; those of the all-reduces are of the last process to arrive."""
+
+    step: float  # a step of all the workers of a process, while all processes compute
+    empty: float  # an all-reduce of two numbers
+    full: float  # an all-reduce of the model
+
+
+def measure(run: Run, plan: Plan) -> Measured:
+    """Measure, as one of the processes; all return the same numbers."""
+    communicator = Communicator(run.workers, plan.device, run.reduction, plan.processes)
+    size = run.data.size
+    images = torch.randn(run.batch_size, size, size, 3, device=communicator.device)
+    images = images.permute(0, 3, 1, 2)
+    labels = torch.zeros(run.batch_size, dtype=torch.long, device=communicator.device)
+    workers = RowWorkers(
+        run.model.build(size, run.data.class_count()),
+        communicator,
+        lambda worker, draw: (images, labels),
+        run,
+        plan.precision == "bf16",
+    )
+    payload = torch.zeros(2, device=communicator.device), workers.g[0].clone()
+    laps = torch.zeros(3, WARM + LAPS, dtype=torch.float64)
+    for lap in range(WARM + LAPS):
+        start = communicator.clock()
+        workers.compute_gradients()
+        workers.optimizer_step(1e-6)
+        laps[0, lap] = communicator.clock() - start
+        for row, buffer in enumerate(payload, 1):
+            if communicator.processes > 1:
+                communicator.barrier()
+                start = communicator.clock()
+                dist.all_reduce(buffer)
+                laps[row, lap] = communicator.clock() - start
+    everyone = torch.zeros(communicator.processes, *laps.shape, dtype=torch.float64)
+    everyone[communicator.rank] = laps
+    everyone = communicator.all_reduce_sum(everyone)[..., WARM:]
+    communicator.close()
+    step = float(everyone[:, 0].max(0).values.median())  # a round waits for the slowest process
+    empty, full = everyone[:, 1:].min(0).values.median(1).values.tolist()
+    return Measured(step, empty, full)

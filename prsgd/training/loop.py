@@ -1,0 +1,133 @@
+"""The training of one run, as each of its processes does it.
+
+prsgd train interval=8 workers=4                            # ResNet-20 on CIFAR-10
+prsgd train +experiment=quickstart interval=8 workers=4     # ResNet-8 on bundled digits
+torchrun --nproc-per-node=4 -m prsgd train workers=8        # ranks of a torchrun of one's own
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+import zlib
+from collections.abc import Callable
+from contextlib import nullcontext
+
+from prsgd.config.plan import Job
+from prsgd.console import print_error
+from prsgd.data.cache import load
+from prsgd.distributed.communicator import Communicator
+from prsgd.errors import ProcessLost, UserError
+from prsgd.run_folder import RunFolder
+from prsgd.training.environment import describe
+from prsgd.training.interrupt import signal_of
+from prsgd.training.profiler import profiled
+from prsgd.training.session import Session
+from prsgd.training.setup import build_workers
+from prsgd.training.trackers.base import Outcome, Tracker
+from prsgd.training.trackers.console import ConsoleTracker
+from prsgd.training.trackers.csv import CsvTracker
+
+
+def loop(
+    session: Session,
+    start: int,
+    interrupt: Callable[[], int],
+    after_step: Callable[[], None] | None = None,
+) -> Outcome:
+    """The steps start + 1 .. T: compute gradients, let the algorithm step, measure where due."""
+    algorithm, workers, metrics = session.run.algorithm, session.workers, session.metrics
+    heard_at, loss = start, None
+    if start == 0:
+        session.measure(0)
+    session.clock.start()
+    for t in range(start + 1, session.steps + 1):
+        workers.compute_gradients(algorithm.active(t), signal=interrupt())
+        lr = metrics.lr(t)
+        algorithm.step(t, lr, workers)
+        if t == session.steps:
+            algorithm.finish(t, lr, workers)
+        if after_step:
+            with session.clock.paused():
+                after_step()
+        control = session.measure(t) if metrics.due(t) else session.control(t, heard_at)
+        session.progress(t, loss)
+        if control is None:
+            continue
+        heard_at, (loss_sum, signal) = t, control.tolist()
+        loss = metrics.mean_loss(t, loss_sum) or loss
+        if not math.isfinite(loss_sum):
+            if not metrics.due(t):
+                session.measure(t)
+            return Outcome("diverged", f"the training loss is {loss_sum} at step {t}")
+        if signal and t < session.steps:
+            session.checkpoint(t)
+            stopped_by = signal_of(signal)
+            return Outcome("interrupted", f"{stopped_by.name} at step {t}", stopped_by)
+    return Outcome("done")
+
+
+def train(job: Job, interrupt: Callable[[], int]) -> Outcome:
+    """Train from the newest checkpoint to the end; the status is in the run folder as well.
+
+    `interrupt` is asked before every step for the weight of a signal that came, 0 for none.
+    """
+    communicator = None
+    try:
+        communicator = Communicator(
+            job.run.workers,
+            job.plan.device,
+            job.run.reduction,
+            job.plan.processes,
+            job.run.timeout,
+        )
+        return _train(communicator, job, interrupt)
+    except Exception as error:
+        _record_failure(RunFolder(job.folder), error)  # first, as others then report a lost process
+        raise
+    finally:
+        if communicator is not None:
+            communicator.close()
+
+
+def _train(communicator: Communicator, job: Job, interrupt: Callable[[], int]) -> Outcome:
+    run, folder, is_main = job.run, RunFolder(job.folder), communicator.is_main
+    if not communicator.all_equal(zlib.crc32(job.folder.name.encode())):
+        raise UserError(
+            "the processes were given different runs: precision and data must be equal everywhere"
+        )
+    images = load(job.data, communicator.device)
+    workers = build_workers(run, images, communicator, job.plan.precision == "bf16")
+    trackers: list[Tracker] = []
+    if is_main:
+        trackers = [CsvTracker(folder), ConsoleTracker(job.title or folder.path.name, run.epochs)]
+    try:
+        session = Session(job, workers, images, trackers)
+        start = session.resume()
+        if is_main:
+            folder.write_environment(describe(run, job.plan))
+            folder.set_status("running")
+        session.start(start)
+        profile = run.profile and is_main
+        with profiled(workers, folder.path) if profile else nullcontext() as after_step:
+            outcome = loop(session, start, interrupt, after_step)
+        if is_main:
+            folder.set_status(outcome.status, outcome.why)
+        session.finish(outcome)
+    finally:
+        for tracker in trackers:
+            tracker.close()
+    return outcome
+
+
+def _record_failure(folder: RunFolder, error: Exception) -> None:
+    """Write down why a run failed, unless another process was first."""
+    if folder.status()[0] != "running":
+        return
+    why = (str(error) or type(error).__name__).splitlines()[0]
+    try:
+        folder.set_status("failed", why)
+    except OSError:  # for instance, the disk is full
+        print_error(why)
+    if not isinstance(error, UserError | ProcessLost | OSError):
+        traceback.print_exc()

@@ -1,0 +1,69 @@
+"""What this machine has, found without a CUDA context and without torch's threads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from prsgd.config.plan import Machine
+
+
+def this_machine() -> Machine:
+    """GPUs, cores and number formats of this machine."""
+    import torch
+
+    gpus = torch.cuda.device_count()  # this asks NVML and makes no CUDA context
+    return Machine(
+        gpus=gpus,
+        cores=physical_cores(),
+        linux=sys.platform == "linux",
+        bf16={
+            "cpu": bool(_cpuinfo("flags", "Features") & {"avx512_bf16", "amx_bf16", "bf16"}),
+            "cuda": gpus > 0 and _compute_capability() >= 8,
+        },
+    )
+
+
+def _compute_capability() -> float:
+    """Of the first GPU, from the driver's tool: torch would make a CUDA context to tell."""
+    ask = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True)
+        return float(answer.stdout.split()[0])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return 0.0
+
+
+def physical_cores() -> int:
+    """The cores that this process may use, hyper-threads not counted."""
+    try:
+        cpus = os.sched_getaffinity(0)
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+    siblings = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    cores = set()
+    for cpu in cpus:
+        try:
+            cores.add(Path(siblings.format(cpu)).read_text())
+        except OSError:
+            cores.add(str(cpu))
+    return len(cores)
+
+
+def cpu_name() -> str:
+    """The processor as Linux names it."""
+    return " ".join(_cpuinfo_line("model name")) or "unknown"
+
+
+def _cpuinfo(*fields: str) -> set[str]:
+    return {word for field in fields for word in _cpuinfo_line(field)}
+
+
+def _cpuinfo_line(field: str) -> list[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not on Linux
+        return []
+    return next((line.split(":", 1)[1].split() for line in lines if line.startswith(field)), [])

@@ -1,0 +1,111 @@
+"""One run in training: its workers, measurements, checkpoints and trackers together."""
+
+from __future__ import annotations
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from prsgd.config.plan import Job
+from prsgd.data.cache import Images
+from prsgd.run_folder import RunFolder
+from prsgd.training.checkpoint import Checkpoints
+from prsgd.training.clock import Clock
+from prsgd.training.metrics import Metrics
+from prsgd.training.trackers.base import Outcome, Progress, Tracker
+from prsgd.training.workers import RowWorkers
+
+SILENT_GRADIENTS = 32  # what a process computes at most without hearing from the others
+
+
+class Session:
+    """What the training loop asks for. Every process takes part; the main one writes."""
+
+    def __init__(
+        self, job: Job, workers: RowWorkers, images: Images, trackers: list[Tracker]
+    ) -> None:
+        self.job = job
+        self.run = job.run
+        self.workers = workers
+        self.trackers = trackers
+        self.communicator = workers.communicator
+        self.clock = Clock(self.communicator.clock)
+        self.metrics = Metrics(self.run, workers, images, self.clock)
+        self.steps = self.metrics.info.steps  # T
+        folder = RunFolder(job.folder)
+        self.checkpoints = Checkpoints(folder, workers, self.metrics, self.run.checkpoint_seconds)
+        hosted = -(-self.run.workers // self.communicator.processes)
+        self.silent_steps = max(1, SILENT_GRADIENTS // hosted)
+
+    def resume(self) -> int:
+        """Take up the newest checkpoint, or start anew; returns the step to go on from."""
+        self.run.algorithm.begin(self.metrics.info, self.workers)
+        step, notes = self.checkpoints.resume()
+        for note in notes:
+            self.note(note)
+        return step
+
+    def note(self, line: str) -> None:
+        """Something that the user should know."""
+        for tracker in self.trackers:
+            tracker.note(line)
+
+    def start(self, step: int) -> None:
+        """Training goes on after `step`."""
+        if warning := self.run.algorithm.warning(self.metrics.info):
+            self.note(warning)
+        for tracker in self.trackers:
+            tracker.start(self.job, self.steps, step, self.workers.ledger)
+
+    def measure(self, t: int) -> Tensor:
+        """Evaluate the consensus after step t, log a row, and keep a checkpoint where one is due.
+
+        Returns the control numbers, summed over all processes.
+        """
+        with self.clock.paused():
+            self._log_rounds()
+            row, model = self.metrics.row(t)
+            due = self.communicator.is_main and self.checkpoints.due(t)
+            control, [save] = self.communicator.sync_control(self.workers.control(), due)
+            self.metrics.begin_row(t)
+            for tracker in self.trackers:
+                tracker.log(row)
+            if t == self.steps and self.communicator.is_main:
+                tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+                save_file(tensors, self.job.folder / "model.safetensors")
+            if save:
+                self.checkpoints.save(t)
+        return control
+
+    def checkpoint(self, t: int) -> None:
+        """Keep everything that step t + 1 needs."""
+        with self.clock.paused():
+            self._log_rounds()
+            self.checkpoints.save(t)
+
+    def control(self, t: int, heard_at: int) -> Tensor | None:
+        """What all processes said in step t, summed; None where they had no reason to speak.
+
+        They last heard from each other in step `heard_at`.
+        """
+        control = self.workers.ledger.control_of(t)
+        if control is None and t - heard_at >= self.silent_steps:
+            control, _ = self.communicator.sync_control(self.workers.control())
+        return control
+
+    def progress(self, t: int, loss: float | None) -> None:
+        """Show that step t is done; `loss` is the last that is known."""
+        if self.trackers:
+            rounds = self.workers.ledger.count
+            progress = Progress(t, self.metrics.epoch(t), rounds, loss)
+            for tracker in self.trackers:
+                tracker.step(progress)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Tell all trackers how the run ended."""
+        for tracker in self.trackers:
+            tracker.finish(outcome)
+
+    def _log_rounds(self) -> None:
+        rows = self.metrics.rounds()
+        for tracker in self.trackers:
+            tracker.log_rounds(rows)

@@ -1,0 +1,1 @@
+"""Who is told of a run while it goes on: its tables, the console, and whatever may follow."""

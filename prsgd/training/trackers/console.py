@@ -1,0 +1,112 @@
+"""What a person sees of one run: a live bar on a terminal, a line per row elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import progress as bars
+from rich.table import Table
+from rich.text import Text
+
+from prsgd.config.plan import Job
+from prsgd.console import amount, console, duration, show
+from prsgd.distributed.ledger import Ledger
+from prsgd.run_folder import RunFolder
+from prsgd.training.trackers.base import Outcome, Progress, Tracker
+
+
+class ConsoleTracker(Tracker):
+    """Draws the run called `title` on the terminal."""
+
+    def __init__(self, title: str, epochs: float) -> None:
+        self.epochs = epochs
+        self.live = console.is_terminal
+        self.bar = bars.Progress(
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(bar_width=20),
+            bars.TextColumn("{task.fields[state]}"),
+            bars.TimeElapsedColumn(),
+            bars.TextColumn("left"),
+            bars.TimeRemainingColumn(),
+            console=console,
+            refresh_per_second=2,
+            disable=not self.live,
+        )
+        self.task = self.bar.add_task(title, total=None, state="")
+        self.bar.start()
+        self.accuracy = ""
+        self._say(title)
+
+    def start(self, job: Job, steps: int, step: int, ledger: Ledger) -> None:
+        self.folder, self.ledger = RunFolder(job.folder), ledger
+        self.images_per_step = job.run.images_per_step(steps)
+        self.bar.update(self.task, total=steps, completed=step)
+        if step:
+            self.note(f"resuming at step {step:,} of {steps:,}")
+
+    def note(self, line: str) -> None:
+        self.bar.console.print(line, markup=False)
+
+    def step(self, progress: Progress) -> None:
+        if not self.live:
+            return
+        speed = (self.bar.tasks[0].speed or 0) * self.images_per_step
+        state = f"epoch {progress.epoch:.1f}/{self.epochs:g}  round {progress.rounds:,}"
+        if progress.loss is not None:
+            state += f"  loss {progress.loss:.3f}"
+        state += f"{self.accuracy}  {speed:,.0f} img/s"
+        self.bar.update(self.task, completed=progress.t, state=state)
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.accuracy = f"  test {row['test_accuracy']:.1%}"
+        self._say(
+            f"epoch {row['epoch']:g}/{self.epochs:g}  step {row['step']:,}"
+            f"  round {row['round']:,}  loss {row['consensus_train_loss']:.3f}"
+            f"  test {row['test_accuracy']:.1%}  {row['images_per_second']:,.0f} img/s"
+            f"  sent {amount(row['payload_bytes'])}  {duration(row['train_seconds'])}"
+        )
+
+    def finish(self, outcome: Outcome) -> None:
+        self.close()
+        folder = self.folder.path
+        if outcome.status != "done":
+            line = f"{outcome.status}: {outcome.why}; records in {folder}"
+            console.print(line, markup=False)
+            return
+        row = self.folder.last_metrics()
+        table = Table.grid(padding=(0, 2))
+        for name, value in (
+            ("training loss", f"{row['consensus_train_loss']:.4f} (of the average model)"),
+            ("test accuracy", f"{row['test_accuracy']:.2%}, loss {row['test_loss']:.4f}"),
+            ("communication", self._communication(row)),
+            ("time", self._time(row["train_seconds"])),
+            ("records", str(folder)),
+            ("figures", f"prsgd figures {folder.parent}"),
+        ):
+            table.add_row(name, Text(value))
+        show(table)
+
+    def close(self) -> None:
+        self.bar.stop()
+
+    def _say(self, line: str) -> None:
+        if not self.live:
+            console.print(line, markup=False)
+
+    def _communication(self, row: dict[str, float]) -> str:
+        ledger = self.ledger
+        sent = (
+            f"{ledger.rounds:,} rounds, {amount(row['payload_bytes'])} sent by each worker, "
+            f"{amount(row['wire_bytes'])} on a ring's wire"
+        )
+        if ledger.group_rounds:
+            within = amount(ledger.group_payload_bytes)
+            sent += f"; in groups {ledger.group_rounds:,} rounds, {within}"
+        return sent
+
+    def _time(self, seconds: float) -> str:
+        waiting, sending = self.ledger.wait_seconds / seconds, self.ledger.comm_seconds / seconds
+        return (
+            f"{duration(seconds)} of training: {1 - waiting - sending:.1%} computing, "
+            f"{waiting:.1%} waiting, {sending:.1%} communicating"
+        )

@@ -1,0 +1,61 @@
+"""A module whose parameters, gradients and BatchNorm statistics are views into rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+
+def parameters(module: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    """(owning module, name, parameter) in a fixed order."""
+    for owner in module.modules():
+        for name, parameter in owner._parameters.items():
+            if parameter is not None:
+                yield owner, name, parameter
+
+
+def batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
+    return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+def flat(parameter: Tensor) -> Tensor:
+    """A parameter as its part of a row: one dimension; four dimensions go channels-last."""
+    return (parameter.permute(0, 2, 3, 1) if parameter.dim() == 4 else parameter).reshape(-1)
+
+
+def view(part: Tensor, shape: torch.Size) -> Tensor:
+    """The part of a row as a tensor of `shape`: the inverse of `flat`, without a copy."""
+    if len(shape) == 4:
+        o, i, h, w = shape
+        return part.view(o, h, w, i).permute(0, 3, 1, 2)
+    return part.view(shape)
+
+
+def bind_views(module: nn.Module, x: Tensor, s: Tensor, g: Tensor | None = None) -> None:
+    """Make the module's parameters views into x (D,), gradients into g, statistics into s (B,)."""
+    start = 0
+    for owner, name, parameter in list(parameters(module)):
+        part = slice(start, start + parameter.numel())
+        here = nn.Parameter(view(x[part], parameter.shape), requires_grad=g is not None)
+        if g is not None:
+            here.grad = view(g[part], parameter.shape)
+        owner._parameters[name] = here
+        start = part.stop
+    start, half = 0, len(s) // 2
+    for norm in batch_norms(module):
+        end = start + norm.num_features
+        norm.running_mean, norm.running_var = s[start:end], s[half + start : half + end]
+        norm.num_batches_tracked = None
+        start = end
+
+
+def pooled(s: Tensor) -> Tensor:
+    """BatchNorm statistics of the union of the workers' data: (N, B) to (B,).
+
+    The mean of the means; the mean of the variances plus the variance of the means.
+    """
+    means, variances = s.chunk(2, 1)
+    mean = means.mean(0)
+    return torch.cat([mean, variances.mean(0) + (means - mean).square().mean(0)])

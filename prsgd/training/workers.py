@@ -1,0 +1,257 @@
+"""The workers as rows.
+
+    x   (K, D)  parameters x_i of the K workers that this process hosts, N over all processes
+    g   (K, D)  their stochastic gradients G_i
+    m   (K, D)  the optimiser's moments, where it has any; AdamW's are m and v
+    s   (K, B)  BatchNorm statistics: all running means, then all running variances
+
+Each worker's model has its parameters, gradients and statistics as permanent views into its row, so
+nothing is ever packed, and an average over workers is a sum over rows and one all-reduce.
+Convolution weights are stored channels-last in their part of a row.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from prsgd.algorithms.info import Part
+from prsgd.distributed.communicator import Communicator
+from prsgd.distributed.ledger import Ledger, Round
+from prsgd.training.optimizers import ALL, OptimizerSettings, build_optimizer
+from prsgd.training.views import batch_norms, bind_views, flat, parameters, pooled
+
+Draw = Callable[[int, int], tuple[Tensor, Tensor]]  # (worker, draw) -> images, labels
+
+
+class RowWorkers:
+    """The workers that this process hosts; satisfies `algorithms.interface.Workers`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        communicator: Communicator,
+        draw: Draw,
+        settings: OptimizerSettings,
+        bf16: bool,
+    ) -> None:
+        self.communicator = communicator
+        self.draw = draw
+        self.bf16 = bf16
+        self.ledger = Ledger()
+        rows, device = len(communicator.local_workers), communicator.device
+        start = torch.cat([flat(p.detach()) for _, _, p in parameters(model)])
+        features = sum(norm.num_features for norm in batch_norms(model))
+        self.x = start.to(device).repeat(rows, 1)
+        self.g = torch.zeros_like(self.x)
+        self.s = torch.cat([torch.zeros(features), torch.ones(features)]).to(device).repeat(rows, 1)
+        self.optimizer = build_optimizer(settings, self.x)
+        self.losses = torch.zeros(
+            rows, dtype=torch.float64, device=device
+        )  # (K,), of the last mini-batch
+        self.loss_sums = torch.zeros_like(self.losses)  # (K,), sums since the last row
+        self.norm_sums = torch.zeros_like(self.losses)  # (K,), sums of |G_i|^2
+        self.draws = torch.zeros(rows, dtype=torch.int64)  # (K,), batches drawn so far
+        self.active = list(communicator.local_workers)  # hosted workers that compute in this step
+        self.local_steps = [0] * communicator.workers  # (N,), steps since the last round
+        self.scalars: dict[str, float] = {}
+        self._per_worker: dict[str, Tensor] = {}
+        self._replicated: dict[str, Tensor] = {}
+        self.t = 0
+        self._signal = 0
+        self._scratch = torch.empty_like(self.x[0])
+        self.models = []
+        for x, g, s in zip(self.x, self.g, self.s, strict=True):
+            self.models.append(copy.deepcopy(model).to(device))
+            bind_views(self.models[-1], x, s, g)
+        self._consensus_model = copy.deepcopy(model).to(device).eval()
+
+    def compute_gradients(self, active: Sequence[int] | None = None, signal: int = 0) -> None:
+        """Step t + 1 begins: G_i at x_i on worker i's next batch, for the active (None: all).
+
+        `signal` is the weight of the signal that this process was sent; it travels with a round.
+        """
+        self.t += 1
+        self._signal = signal
+        self.communicator.enter_step(self.t)
+        computing = range(self.communicator.workers) if active is None else active
+        for worker in computing:
+            self.local_steps[worker] += 1
+        self.active = [w for w in self.communicator.local_workers if w in computing]
+        self.g.zero_()
+        for worker in self.active:
+            row = worker - self.communicator.local_workers.start
+            images, labels = self.draw(worker, int(self.draws[row]))
+            with self.autocast():
+                loss = F.cross_entropy(self.models[row](images), labels)
+            torch.autograd.backward(loss)
+            self.draws[row] += 1
+            self.losses[row] = loss.detach()
+            self.loss_sums[row] += self.losses[row]
+            self._scratch.copy_(self.g[row])  # the rounding of dot depends on the address
+            self.norm_sums[row] += torch.dot(self._scratch, self._scratch)
+
+    def autocast(self) -> torch.autocast:
+        """bf16 for one forward pass: the weight cache does not see rows that change in place."""
+        return torch.autocast(self.communicator.device.type, torch.bfloat16, enabled=self.bf16)
+
+    @torch.no_grad()
+    def optimizer_step(self, lr: float) -> None:
+        if len(self.active) == len(self.models):
+            self.optimizer.step(self.x, self.g, lr)
+            return
+        for worker in self.active:
+            row = worker - self.communicator.local_workers.start
+            self.optimizer.step(self.x, self.g, lr, slice(row, row + 1))
+
+    @torch.no_grad()
+    def mean(self, *parts: Part) -> list[Tensor]:
+        return self._round([part.rows for part in parts])
+
+    @torch.no_grad()
+    def restart(self, x: Tensor) -> None:
+        self.x.copy_(x)
+
+    def moments(self, at_sync: str) -> list[Part]:
+        if at_sync != "average":
+            return []
+        return [Part(rows, reference="mean") for rows in self.optimizer.moments.values()]
+
+    @torch.no_grad()
+    def set_moments(self, at_sync: str, means: list[Tensor]) -> None:
+        if at_sync == "average":
+            for rows, mean in zip(self.optimizer.moments.values(), means, strict=True):
+                rows.copy_(mean)
+        elif at_sync == "reset":
+            for rows in self.optimizer.state_tensors().values():
+                rows.zero_()
+
+    @torch.no_grad()
+    def average(self, at_sync: str, group: int | None = None) -> None:
+        moments = self.moments(at_sync)
+        if group is None or group == self.communicator.workers:
+            mean, *means = self.mean(Part(self.x), *moments)
+            self.restart(mean)
+            self.set_moments(at_sync, means)
+            return
+        self._group_round([self.x, *(part.rows for part in moments)], group)
+        if at_sync == "reset":
+            self.set_moments(at_sync, [])
+
+    @torch.no_grad()
+    def average_gradients(self) -> None:
+        [mean] = self.mean(Part(self.g, reference="zero"))
+        self.g.copy_(mean)
+
+    def mean_loss(self) -> float:
+        self.ledger.payload_bytes += self.losses.element_size()
+        return float(self.communicator.gather_workers(self.losses).mean())
+
+    def per_worker(self, name: str) -> Tensor:
+        if name not in self._per_worker:
+            self._per_worker[name] = torch.zeros_like(self.x)
+        return self._per_worker[name]
+
+    def replicated(self, name: str) -> Tensor:
+        if name not in self._replicated:
+            self._replicated[name] = torch.zeros_like(self.x[0])
+        return self._replicated[name]
+
+    def control(self) -> Tensor:
+        """(2,): the losses since the last row, summed over the hosted workers, and the signal."""
+        control = torch.zeros(2, device=self.communicator.device)
+        control[0], control[1] = self.loss_sums.sum(), self._signal
+        return control
+
+    def _round(self, parts: list[Tensor]) -> list[Tensor]:
+        """One round of all workers, entered in the ledger."""
+        found = self.communicator.mean(parts, self.control())
+        drifts = self.squared_distances(found.means[0]) if parts[0] is self.x else None
+        self._enter(None, found.payload_bytes, found.seconds, found.control.clone(), drifts)
+        return found.means
+
+    def _group_round(self, parts: list[Tensor], size: int) -> None:
+        """One round within groups: every row of the parts becomes its group's mean."""
+        drifts, payload, seconds = torch.empty(len(self.x), device=self.x.device), 0, 0.0
+        for rows, found in self.communicator.group_means(parts, size):
+            drifts[rows] = self.squared_distances(found.means[0], rows)
+            payload, seconds = found.payload_bytes, seconds + found.seconds
+            for part, mean in zip(parts, found.means, strict=True):
+                part[rows] = mean
+        self._enter(size, payload, seconds, None, drifts)
+
+    def _enter(
+        self,
+        group: int | None,
+        payload: int,
+        seconds: float,
+        control: Tensor | None,
+        drifts: Tensor | None,
+    ) -> None:
+        steps, self.local_steps = self.local_steps, [0] * len(self.local_steps)
+        self.ledger.append(Round(self.t, group, payload, seconds, control, drifts, steps))
+
+    def squared_distances(self, point: Tensor, rows: slice = ALL) -> Tensor:
+        """|x_i - point|^2 of the hosted workers, (K,)."""
+        distances = []
+        for row in self.x[rows]:
+            torch.sub(row, point, out=self._scratch)
+            distances.append(torch.dot(self._scratch, self._scratch))
+        return torch.stack(distances)
+
+    @torch.no_grad()
+    def consensus(self, eval_params: Tensor | None) -> tuple[nn.Module, float]:
+        """The model to evaluate, at `eval_params` (D,) or at x̄, and the drift from x̄.
+
+        Its BatchNorm statistics are pooled over the workers. The module is the same at every call.
+        """
+        silent = torch.zeros(2, device=self.communicator.device)
+        mean = self.communicator.mean([self.x], silent).means[0].clone()
+        distances = self.communicator.gather_workers(self.squared_distances(mean))
+        statistics = pooled(self.communicator.gather_workers(self.s)).to(self.s)
+        x = mean if eval_params is None else eval_params.clone()
+        bind_views(self._consensus_model, x, statistics)
+        return self._consensus_model, float(distances.mean())
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """All tensors that outlive a step: a worker's as `name.worker`, the others as `name.all`.
+
+        The optimiser's and the algorithm's own are among them.
+        """
+        rows = {"x": self.x, "s": self.s, "draws": self.draws}
+        rows |= {"loss": self.losses, "loss_sum": self.loss_sums, "norm_sum": self.norm_sums}
+        rows |= {f"optimiser/{k}": tensor for k, tensor in self.optimizer.state_tensors().items()}
+        rows |= {f"algorithm/{name}": own for name, own in self._per_worker.items()}
+        state = {
+            f"{name}.{worker}": tensor[row]
+            for name, tensor in rows.items()
+            for row, worker in enumerate(self.communicator.local_workers)
+        }
+        return state | {f"algorithm/{name}.all": own for name, own in self._replicated.items()}
+
+    def counters(self) -> dict[str, Any]:
+        """All that outlives a step and is no tensor; the same on every process."""
+        names = {"per_worker": list(self._per_worker), "replicated": list(self._replicated)}
+        return {
+            "t": self.t,
+            "local_steps": self.local_steps,
+            "scalars": self.scalars,
+            "names": names,
+            "ledger": self.ledger.sums(),
+        }
+
+    def set_counters(self, counters: Mapping[str, Any]) -> None:
+        """Take over what `counters` returned, and make the tensors that it names."""
+        self.t = counters["t"]
+        self.local_steps = counters["local_steps"]
+        self.scalars = counters["scalars"]
+        self.ledger = Ledger(**counters["ledger"])
+        for name in counters["names"]["per_worker"]:
+            self.per_worker(name)
+        for name in counters["names"]["replicated"]:
+            self.replicated(name)
