@@ -25,6 +25,7 @@ from typing import Any
 import yaml
 
 from prsgd.errors import UserError
+from prsgd.files import appending, cut, read_bytes, write_atomically
 
 VERSION = 2
 METRICS = (
@@ -54,17 +55,11 @@ TIMINGS = ("comm_seconds", "train_seconds", "images_per_second", "seconds")
 ENDED = ("done", "diverged")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file in one step: a reader sees the whole old text or the whole new one."""
-    half_done = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with half_done.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        half_done.replace(path)
-    finally:
-        half_done.unlink(missing_ok=True)
+def unreadable(path: Path, error: OSError) -> UserError:
+    """The error for a file of a record that is there and cannot be read."""
+    return UserError(
+        f"{path} cannot be read ({error.strerror}); it must be a file that you may read"
+    )
 
 
 class RunFolder:
@@ -126,10 +121,12 @@ class RunFolder:
     def _record(self) -> dict[str, Any]:
         path = self.path / "config.yaml"
         try:
-            record = yaml.safe_load(path.read_text())
-        except FileNotFoundError as error:
+            record = yaml.safe_load(read_bytes(path).decode())
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(f"{self.path} is not a run folder: it has no config.yaml") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise unreadable(path, error) from error
+        except (yaml.YAMLError, ValueError) as error:
             raise UserError(f"{path} is damaged: it is not valid YAML") from error
         if not isinstance(record, dict) or "version" not in record:
             raise UserError(f"{path} is damaged: it must be a mapping with a version")
@@ -142,10 +139,12 @@ class RunFolder:
     def status(self) -> tuple[str, str]:
         """(status, why); ("new", "") before the first start."""
         try:
-            status = json.loads((self.path / "status.json").read_text())
-            return status["status"], status["why"]
+            status = json.loads(read_bytes(self.path / "status.json"))
+            return str(status["status"]), str(status["why"])
         except FileNotFoundError:
             return "new", ""
+        except OSError as error:
+            raise unreadable(self.path / "status.json", error) from error
         except (ValueError, KeyError, TypeError):
             return "failed", "status.json is damaged"
 
@@ -162,8 +161,8 @@ class RunFolder:
     def environment(self) -> dict[str, Any]:
         """What the run was computed with; empty before the first start."""
         try:
-            environment = json.loads((self.path / "environment.json").read_text())
-        except (OSError, ValueError):
+            environment = json.loads(read_bytes(self.path / "environment.json"))
+        except (FileNotFoundError, ValueError):
             return {}
         return environment if isinstance(environment, dict) else {}
 
@@ -185,9 +184,11 @@ class RunFolder:
         """Why a run cannot go on with tables that were measured so; empty if it can."""
         for name, (size, checksum) in measured.items():
             try:
-                text = (self.path / name).read_bytes()[:size]
-            except OSError:
+                text = read_bytes(self.path / name)[:size]
+            except FileNotFoundError:
                 return f"needs {name}, which is gone"
+            except OSError as error:
+                raise unreadable(self.path / name, error) from error
             if sha256(text).hexdigest() != checksum:
                 return f"does not fit {name}, which is damaged"
             if text.partition(b"\n")[0].decode() != ",".join(self.tables()[name]):
@@ -197,11 +198,11 @@ class RunFolder:
     def cut_tables(self, measured: Mapping[str, list[Any]]) -> None:
         """Cut the tables to what was there when they were measured, for a run that resumes."""
         for name, (size, _) in measured.items():
-            os.truncate(self.path / name, size)
+            cut(self.path / name, size)
 
     def append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows to a table, in the columns that this record declares."""
-        with (self.path / name).open("a", newline="") as file:
+        with appending(self.path / name) as file:
             writer = csv.DictWriter(
                 file, self.tables()[name], extrasaction="ignore", lineterminator="\n"
             )

@@ -108,9 +108,24 @@ REFUSED = {
     "train data=synthetic out=file/runs": "out=file/runs: cannot be written; it must be in a "
     "folder that you may write to",
     "train -m interval=8,0": "interval=0: must be a whole number of at least 1",
-    "train interval=[": "cannot read the arguments: ",
+    "train interval=[": "cannot read the arguments: interval=[ is not of the form KEY=VALUE",
+    "train interval=1,4": "interval=1,4: several values are a sweep, which needs -m",
+    "train experiment=quickstart": "experiment: say +experiment=NAME, as no experiment is chosen",
+    "train +lr=3": "+lr: the key is there already; leave out the +",
+    "train data.root=a=b": "data.root=a=b: the value has to be quoted twice: \"data.root='a=b'\"",
+    "train out=Läufe&neue": "out=Läufe&neue: the value has to be quoted twice: "
+    "\"out='Läufe&neue'\"",
+    "train model=mpl": f"model=mpl: must be one of {ALLOWED_MODELS}; did you mean mlp?",
+    "train model=mlp2 +experiment=quickstart": f"model=mlp2: must be one of {ALLOWED_MODELS}; did "
+    "you mean mlp?",
+    "train -m model=mlp,resnet9": "model=resnet9: must be one of ",
+    "train -m model=mlp,resnet8 lr=interval(0.1,0.5)": "cannot read the arguments: ",
+    "train -m lr=glob(*)": "-m: the sweep is empty; one of its keys has no values",
+    "train -m +experiment=paper data=digits": "data.root: there is no such key; did you mean "
+    "data.crop? (+experiment=paper sets it)",
+    "train +experiment=paper data.root=nowhere lr=-1": "lr=-1.0: must be a number above 0",
     "trian": "trian: there is no such command; allowed are train, run, figures, "
-    "verify, advise, algorithms, data",
+    "verify, advise, algorithms, data; did you mean train?",
     "run nowhere": "nowhere is not a run folder: it has no config.yaml",
     "run future": "future/config.yaml has version 9; this prsgd reads versions 1 and 2",
     "run damaged": "damaged/config.yaml is damaged: it is not valid YAML",

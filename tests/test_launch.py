@@ -50,6 +50,23 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "
         ({"workers": 4, "threads": 3}, LAPTOP, {}, True, ("cpu", 4, 3, "fp32", "fork")),
         ({"workers": 4, "precision": "bf16"}, LAPTOP, {}, True, ("cpu", 4, 2, "bf16", "fork")),
         ({"workers": 4, "precision": "fp32"}, SERVER, {}, True, ("cuda", 4, 16, "fp32", "spawn")),
+        # OMP_NUM_THREADS is the default of threads, but for torchrun's own
+        ({"workers": 4}, LAPTOP, {"OMP_NUM_THREADS": "3"}, True, ("cpu", 4, 3, "fp32", "fork")),
+        ({"workers": 4}, LAPTOP, {"OMP_NUM_THREADS": "4,3"}, True, ("cpu", 4, 2, "fp32", "fork")),
+        (
+            {"workers": 4, "threads": 1},
+            LAPTOP,
+            {"OMP_NUM_THREADS": "3"},
+            True,
+            ("cpu", 4, 1, "fp32", "fork"),
+        ),
+        (
+            {"workers": 6},
+            LAPTOP,
+            {**TORCHRUN, "OMP_NUM_THREADS": "1"},
+            True,
+            ("cpu", 4, 4, "fp32", "torchrun"),
+        ),
         # a torchrun of somebody else's has decided already
         ({"workers": 6}, LAPTOP, TORCHRUN, True, ("cpu", 4, 4, "fp32", "torchrun")),
         (

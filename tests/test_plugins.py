@@ -125,4 +125,4 @@ def test_what_is_refused(
 def test_a_wrong_choice_names_theirs_too(prsgd: Command, their_folder: Path) -> None:
     refused = prsgd("train", "--config-dir=mine", "algorithm=gentel")
     assert refused.stderr.startswith("prsgd: algorithm=gentel: must be one of adacomm, ")
-    assert refused.stderr.endswith(", vrl_sgd, gentle\n")
+    assert refused.stderr.endswith(", vrl_sgd, gentle; did you mean gentle?\n")

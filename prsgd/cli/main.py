@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import signal
 import sys
 from importlib import import_module
@@ -36,6 +37,9 @@ def dispatch(arguments: list[str]) -> int:
         return 0
     command, rest = arguments[0], arguments[1:]
     if command not in COMMANDS:
-        raise UserError(f"{command}: there is no such command; allowed are {', '.join(COMMANDS)}")
+        near = difflib.get_close_matches(command, COMMANDS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        allowed = ", ".join(COMMANDS)
+        raise UserError(f"{command}: there is no such command; allowed are {allowed}{hint}")
     code: int = import_module(f"prsgd.cli.{command}").main(rest)
     return code

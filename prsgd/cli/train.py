@@ -68,7 +68,7 @@ def keep_figures(planned: Sequence[PlannedRun], figures: Mapping[str, Any]) -> N
     """Write what an experiment says of its figures beside its runs, as figures.yaml."""
     import yaml
 
-    from prsgd.run_folder import write_atomically
+    from prsgd.files import write_atomically
 
     if figures:
         text = yaml.safe_dump(dict(figures), sort_keys=False, allow_unicode=True)

@@ -49,6 +49,14 @@ def known_keys() -> list[str]:
     return sorted(key for key in keys if not key.endswith((".defaults", "._target_")))
 
 
+def unknown_choice(group: str, value: str, more: Sequence[Path] = ()) -> str:
+    """The line that refuses a choice of a group, with the nearest one that exists."""
+    allowed = choices(group, more)
+    near = difflib.get_close_matches(value, allowed, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{group}={value}: must be one of {', '.join(allowed)}{hint}"
+
+
 def unknown_key(name: str, known: Sequence[str]) -> str:
     """The line that refuses a key, with the nearest one that exists."""
     if name in known:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prsgd.config.build import build_run
-from prsgd.config.choices import ALIASES, choices, conf_dir, known_keys, unknown_key
-from prsgd.config.schema import GROUPS, Run
+from prsgd.config.choices import ALIASES, conf_dir
+from prsgd.config.explain import explain, with_source
+from prsgd.config.schema import Run
 from prsgd.config.table import expand
 from prsgd.errors import UserError
 
@@ -37,27 +38,37 @@ def compose(
     from hydra.core.hydra_config import HydraConfig
 
     composed: list[Any] = []
+    sent = 0
 
     @hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
     def collect(config: DictConfig) -> None:
+        nonlocal sent
         if on_elsewhere is None or _is_basic(HydraConfig.get()):
             composed.append(config)
-        elif code := on_elsewhere(*_built(_plain([config]))):
+            return
+        sent += 1
+        if code := on_elsewhere(*_built(_plain([config]))):
             raise SystemExit(code)
 
     config_dirs(arguments)
     nowhere = tempfile.mkdtemp(prefix="prsgd-")  # for the files that Hydra writes of a sweep
-    sys.argv = ["prsgd train", *_for_hydra(arguments, nowhere)]
+    for_hydra = list(_for_hydra(arguments, nowhere))
+    sys.argv = ["prsgd train", *for_hydra]
     try:
         collect()
         plain = _plain(composed)
     except UserError:
         raise
     except Exception as error:
-        raise UserError(explain(error, arguments)) from error
+        raise UserError(explain(error, for_hydra, config_dirs(arguments))) from error
     finally:
         shutil.rmtree(nowhere)
-    return _built(plain)
+    if not composed and not sent and {"-m", "--multirun"} & {*arguments}:
+        raise UserError("-m: the sweep is empty; one of its keys has no values")
+    try:
+        return _built(plain)
+    except UserError as error:
+        raise UserError(with_source(str(error), arguments)) from error
 
 
 def _is_basic(hydra: Any) -> bool:
@@ -93,20 +104,6 @@ def _built(plain: list[dict[str, Any]]) -> tuple[list[Run], dict[str, Any]]:
     figures = plain[-1].get("figures", {}) if plain else {}
     own = [{k: v for k, v in config.items() if k not in NOT_KEYS} for config in plain]
     return [build_run(config) for config in own], figures
-
-
-def explain(error: Exception, arguments: list[str]) -> str:
-    """One line for an error of Hydra's."""
-    message = str(error)
-    if found := re.search(r"Could not override '([^']+)'", message):
-        return unknown_key(found[1], known_keys())
-    own = config_dirs(arguments)
-    for argument in arguments:
-        group, _, value = argument.lstrip("+").partition("=")
-        if group in (*GROUPS, "experiment") and value not in choices(group, own):
-            return f"{group}={value}: must be one of {', '.join(choices(group, own))}"
-    line = next((line.strip() for line in message.splitlines() if line.strip()), repr(error))
-    return f"cannot read the arguments: {line}"
 
 
 def config_dirs(arguments: list[str]) -> list[Path]:

@@ -71,11 +71,20 @@ def decide(run: Run, machine: Machine, environment: Mapping[str, str], alone: bo
     return Plan(
         device=device,
         processes=processes,
-        threads=max(1, machine.cores // here) if run.threads == "auto" else run.threads,
+        threads=_threads(run, environment, machine.cores // here),
         precision=native if run.precision == "auto" else run.precision,
         start=start,
         cores=machine.cores,
     )
+
+
+def _threads(run: Run, environment: Mapping[str, str], share: int) -> int:
+    """The run's threads; for auto OMP_NUM_THREADS, unless torchrun sets it, or the cores' share."""
+    if run.threads != "auto":
+        return int(run.threads)
+    asked = environment.get("OMP_NUM_THREADS", "")
+    ours = "TORCHELASTIC_RUN_ID" not in environment and asked.isdecimal()
+    return max(1, int(asked) if ours else share)
 
 
 def _of_torchrun(run: Run, environment: Mapping[str, str]) -> tuple[int, int]:

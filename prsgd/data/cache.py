@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prsgd.data.sets import DataSet, Track
+from prsgd.files import follow_umask
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +72,7 @@ def prepare(data: DataSet, cache: Path, track: Track) -> Path:
             half_done,
             {"classes": json.dumps(arrays.classes)},
         )
+        follow_umask(half_done)
         half_done.replace(path)
     return path
 

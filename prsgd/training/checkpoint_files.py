@@ -4,13 +4,15 @@
                                                  "u.all": what is the same for all, in part-0
     checkpoint/<step>/manifest.json              each part's SHA-256, the counters, and its own sum
 
-A checkpoint appears whole, by one rename, and the last two stay.
+A checkpoint appears whole, by one rename, and the last two stay. Whatever else lies in the folder
+is left alone, and no link is followed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +24,11 @@ from torch import Tensor
 
 from prsgd.distributed.communicator import Communicator
 from prsgd.errors import UserError
+from prsgd.files import follow_umask, read_bytes
+from prsgd.run_folder import unreadable
 
 RETAINED = 2  # how many of the newest checkpoints stay
+OWN = re.compile(r"part-\d+\.safetensors|manifest\.json")  # all that a checkpoint holds
 
 
 def save(
@@ -36,7 +41,7 @@ def save(
     """Write each process's tensors, and the main process's counters."""
     half_done = folder / f".{step:09d}"
     if communicator.is_main:
-        for leftover in folder.glob(".*"):
+        for leftover in _checkpoints(folder, r"\.\d{9}"):
             shutil.rmtree(leftover)
         half_done.mkdir(parents=True)
     communicator.barrier()
@@ -47,6 +52,7 @@ def save(
     }
     try:
         save_file(mine, half_done / _part(communicator.rank))
+        follow_umask(half_done / _part(communicator.rank))
     except SafetensorError as error:
         raise OSError(f"the checkpoint cannot be written: {error}") from error
     communicator.barrier()
@@ -65,10 +71,12 @@ def _publish(folder: Path, step: int, counters: dict[str, Any], processes: int) 
     }
     sealed = {"sha256": _seal(manifest), **manifest}
     (half_done / "manifest.json").write_text(json.dumps(sealed, indent=2) + "\n")
-    if whole.exists():
+    if whole in _checkpoints(folder):
         shutil.rmtree(whole)
+    if whole.exists() or whole.is_symlink():
+        raise UserError(f"{whole} is in the way: it is no checkpoint of prsgd's")
     half_done.rename(whole)
-    for old in sorted(folder.glob("[0-9]*"))[:-RETAINED]:
+    for old in _checkpoints(folder)[:-RETAINED]:
         shutil.rmtree(old)
 
 
@@ -77,28 +85,58 @@ def newest(
 ) -> tuple[int, dict[str, Any], list[str]]:
     """(step, counters) of the newest whole checkpoint (0: none), and what is wrong with newer ones.
 
-    `damaged` says what else is wrong with it, given the counters.
+    `damaged` says what else is wrong with it, given the counters. A checkpoint that is there and
+    cannot be read is not taken for a damaged one: that is a UserError.
     """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UserError(f"{folder} is a link or a file; it must be a folder of this run's own")
     damage: list[str] = []
-    for path in sorted(folder.glob("[0-9]*"), reverse=True):
-        try:
-            manifest = _manifest(path)
-            parts, counters = manifest["parts"].items(), manifest["counters"]
-            broken = [part for part, checksum in parts if _checksum(path / part) != checksum]
-            why = f"is damaged ({broken[0]})" if broken else damaged(counters)
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
-            why = "is damaged (manifest.json)"
+    for path in reversed(_checkpoints(folder)):
+        why, found = _inspect(path)
+        why = why or damaged(found)
         if not why:
-            return int(path.name), counters, damage
+            return int(path.name), found, damage
         damage.append(f"checkpoint {path.name} {why}")
     return 0, {}, damage
 
 
+def _inspect(path: Path) -> tuple[str, dict[str, Any]]:
+    """What is wrong with a checkpoint (empty for nothing), and its counters."""
+    try:
+        manifest = _manifest(path)
+        for part, checksum in manifest["parts"].items():
+            if _checksum(path / part) != checksum:
+                return f"is damaged ({part})", {}
+        return "", dict(manifest["counters"])
+    except FileNotFoundError as error:
+        return f"is damaged ({Path(error.filename).name} is gone)", {}
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return "is damaged (manifest.json)", {}
+
+
 def forget_after(folder: Path, step: int) -> None:
     """Remove the checkpoints after `step`, as those steps are trained again."""
-    for path in folder.glob("[0-9]*"):
+    for path in _checkpoints(folder):
         if int(path.name) > step:
             shutil.rmtree(path)
+
+
+def _checkpoints(folder: Path, name: str = r"\d{9}") -> list[Path]:
+    """The folders of that name that hold nothing but a checkpoint's files, in order."""
+    if not folder.is_dir() or folder.is_symlink():
+        return []
+    return sorted(p for p in folder.iterdir() if re.fullmatch(name, p.name) and _is_own(p))
+
+
+def _is_own(path: Path) -> bool:
+    if path.is_symlink() or not path.is_dir():
+        return False
+    try:
+        return all(OWN.fullmatch(entry.name) for entry in path.iterdir())
+    except PermissionError:  # whose it is shows when it is read
+        return True
 
 
 def counters(folder: Path, step: int) -> dict[str, Any]:
@@ -122,7 +160,7 @@ def load(folder: Path, step: int, tensors: dict[str, Tensor]) -> None:
 
 def _manifest(path: Path) -> dict[str, Any]:
     """Raises ValueError or KeyError where it is not what was written."""
-    manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text())
+    manifest: dict[str, Any] = json.loads(read_bytes(path / "manifest.json"))
     if manifest.pop("sha256") != _seal(manifest) or manifest["step"] != int(path.name):
         raise ValueError("manifest.json has been changed")
     return manifest
@@ -137,5 +175,4 @@ def _part(rank: int) -> str:
 
 
 def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(read_bytes(path)).hexdigest()

@@ -40,6 +40,8 @@ def loop(
     heard_at, loss = start, None
     if start == 0:
         session.measure(0)
+    elif start == session.steps and not workers.is_finite():
+        return Outcome("diverged", f"the model is not finite at step {start}")
     session.clock.start()
     for t in range(start + 1, session.steps + 1):
         workers.compute_gradients(algorithm.active(t), signal=interrupt())

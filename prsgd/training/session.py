@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
+import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from prsgd.config.plan import Job
 from prsgd.data.cache import Images
+from prsgd.files import follow_umask
 from prsgd.run_folder import RunFolder
 from prsgd.training.checkpoint import Checkpoints
 from prsgd.training.clock import Clock
@@ -14,7 +18,7 @@ from prsgd.training.metrics import Metrics
 from prsgd.training.trackers.base import Outcome, Progress, Tracker
 from prsgd.training.workers import RowWorkers
 
-SILENT_GRADIENTS = 32  # what a process computes at most without hearing from the others
+SILENT_GRADIENTS = 32  # of all workers, after which all processes exchange control numbers
 
 
 class Session:
@@ -33,8 +37,7 @@ class Session:
         self.steps = self.metrics.info.steps  # T
         folder = RunFolder(job.folder)
         self.checkpoints = Checkpoints(folder, workers, self.metrics, self.run.checkpoint_seconds)
-        hosted = -(-self.run.workers // self.communicator.processes)
-        self.silent_steps = max(1, SILENT_GRADIENTS // hosted)
+        self.silent_steps = max(1, SILENT_GRADIENTS // self.run.workers)
 
     def resume(self) -> int:
         """Take up the newest checkpoint, or start anew; returns the step to go on from."""
@@ -59,22 +62,33 @@ class Session:
     def measure(self, t: int) -> Tensor:
         """Evaluate the consensus after step t, log a row, and keep a checkpoint where one is due.
 
-        Returns the control numbers, summed over all processes.
+        Returns the control numbers, summed over all processes. Their loss is NaN where the state or
+        the loss of the consensus is not finite; then there is no checkpoint and no saved model.
         """
         with self.clock.paused():
+            heard = self.workers.ledger.control_of(t)
             self._log_rounds()
             row, model = self.metrics.row(t)
             due = self.communicator.is_main and self.checkpoints.due(t)
             control, [save] = self.communicator.sync_control(self.workers.control(), due)
+            sound = heard is None or bool(heard.isfinite().all())
+            sound = self.workers.is_finite() and sound and isfinite(row["consensus_train_loss"])
+            if not sound:
+                control[0] = torch.nan
             self.metrics.begin_row(t)
             for tracker in self.trackers:
                 tracker.log(row)
-            if t == self.steps and self.communicator.is_main:
-                tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
-                save_file(tensors, self.job.folder / "model.safetensors")
-            if save:
-                self.checkpoints.save(t)
+            if control[0].isfinite():
+                if t == self.steps and self.communicator.is_main:
+                    self._save_model(model)
+                if save:
+                    self.checkpoints.save(t)
         return control
+
+    def _save_model(self, model: nn.Module) -> None:
+        path = self.job.folder / "model.safetensors"
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+        follow_umask(path)
 
     def checkpoint(self, t: int) -> None:
         """Keep everything that step t + 1 needs."""

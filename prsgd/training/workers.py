@@ -162,6 +162,13 @@ class RowWorkers:
             self._replicated[name] = torch.zeros_like(self.x[0])
         return self._replicated[name]
 
+    def is_finite(self) -> bool:
+        """Whether all parameters, moments and vectors of all workers are finite numbers."""
+        state = [self.x, *self.optimizer.moments.values()]
+        state += [*self._per_worker.values(), *self._replicated.values()]
+        strange = torch.tensor(float(not all(bool(torch.isfinite(s).all()) for s in state)))
+        return not self.communicator.all_reduce_sum(strange)
+
     def control(self) -> Tensor:
         """(2,): the losses since the last row, summed over the hosted workers, and the signal."""
         control = torch.zeros(2, device=self.communicator.device)

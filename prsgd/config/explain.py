@@ -1,0 +1,63 @@
+"""One line for an error of Hydra's: the argument, what is wrong with it, and what to say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from prsgd.config.choices import known_keys, unknown_choice, unknown_key
+
+
+def explain(error: Exception, arguments: Sequence[str], folders: Sequence[Path]) -> str:
+    """The line for an error that Hydra raised over these arguments.
+
+    `folders` are the user's own, beside conf/.
+    """
+    message = str(error)
+    for argument in arguments:
+        if not argument.startswith("-") and "=" in argument and not _is_readable(argument):
+            return _unreadable(argument)
+    if found := re.search(r"Could not find '(\w+)/([^']+)'", message):
+        return unknown_choice(found[1], found[2], folders)
+    if found := re.search(r"Ambiguous value for argument '([^']+)'", message):
+        return f"{found[1]}: several values are a sweep, which needs -m"
+    if found := re.search(r"An item is already at '([^']+)'", message):
+        return f"+{found[1]}: the key is there already; leave out the +"
+    if found := re.search(r"Could not override '([^']+)'", message):
+        if found[1] == "experiment":
+            return "experiment: say +experiment=NAME, as no experiment is chosen by default"
+        return unknown_key(found[1], known_keys())
+    line = next((line.strip() for line in message.splitlines() if line.strip()), repr(error))
+    return f"cannot read the arguments: {line}"
+
+
+def _is_readable(argument: str) -> bool:
+    """Whether Hydra's grammar has this override."""
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return False
+    return True
+
+
+def _unreadable(argument: str) -> str:
+    """The line for an argument that is not in Hydra's grammar; quotes may be all that it needs."""
+    key, _, value = argument.partition("=")
+    quoted = f"{key}='{value}'"
+    if "'" not in value and not value.startswith(("[", "{")) and _is_readable(quoted):
+        return f'{argument}: the value has to be quoted twice: "{quoted}"'
+    return f"cannot read the arguments: {argument} is not of the form KEY=VALUE"
+
+
+def with_source(message: str, arguments: Sequence[str]) -> str:
+    """The line of a refusal; it names the experiment that set a key which the user did not type."""
+    key = re.split("[:= ]", message, maxsplit=1)[0]
+    typed = [argument.lstrip("+~").partition("=")[0] for argument in arguments]
+    experiment = next((a for a in arguments if a.startswith("+experiment=")), None)
+    if experiment and key not in typed:
+        return f"{message} ({experiment} sets it)"
+    return message

@@ -1,0 +1,66 @@
+"""Reading and writing files that may be odd: links, pipes, unreadable or half-written ones."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from prsgd.errors import UserError
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file. A pipe, a folder or a device is an OSError and never hangs."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        return file.read()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the file in one step: a reader sees the whole old text or the whole new one."""
+    half_done = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with half_done.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        half_done.replace(path)
+    finally:
+        half_done.unlink(missing_ok=True)
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[IO[str]]:
+    """A file that is open to be written at its end. A link is refused."""
+    descriptor = _open_own(path, os.O_APPEND | os.O_CREAT)
+    with os.fdopen(descriptor, "a", encoding="utf-8", newline="") as file:
+        yield file
+
+
+def cut(path: Path, size: int) -> None:
+    """Shorten a file to `size` bytes. A link is refused."""
+    descriptor = _open_own(path, 0)
+    try:
+        os.ftruncate(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
+def _open_own(path: Path, flags: int) -> int:
+    """Open for writing what is a file itself and no link to one."""
+    if path.is_symlink():
+        raise UserError(f"{path} is a link; prsgd writes into its own files only")
+    return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o666)
+
+
+def follow_umask(path: Path) -> None:
+    """Give a file the mode that the user's umask asks for; safetensors writes 0600."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
