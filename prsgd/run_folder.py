@@ -50,6 +50,7 @@ METRICS = (
 )
 ROUNDS = ("step", "group", "local_steps", "virtual_time", "drift", "payload_bytes", "seconds")
 TABLES = {"metrics.csv": METRICS, "rounds.csv": ROUNDS}
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, ten times as fast
 TABLES_OF_VERSION_1 = dict(TABLES)  # records of version 1 do not declare their columns
 TIMINGS = ("comm_seconds", "train_seconds", "images_per_second", "seconds")
 ENDED = ("done", "diverged")
@@ -121,7 +122,7 @@ class RunFolder:
     def _record(self) -> dict[str, Any]:
         path = self.path / "config.yaml"
         try:
-            record = yaml.safe_load(read_bytes(path).decode())
+            record = LOADER(read_bytes(path).decode()).get_single_data()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(f"{self.path} is not a run folder: it has no config.yaml") from error
         except OSError as error:
@@ -134,6 +135,9 @@ class RunFolder:
             raise UserError(
                 f"{path} has version {record['version']}; this prsgd reads versions 1 and {VERSION}"
             )
+        tables = record.get("tables", TABLES_OF_VERSION_1)
+        if not isinstance(tables, dict) or {*tables} != {*TABLES}:
+            raise UserError(f"{path} is damaged: its tables must be {', '.join(TABLES)}")
         return record
 
     def status(self) -> tuple[str, str]:

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from prsgd.training.machine import cpu_name, physical_cores
 
@@ -21,6 +20,8 @@ OUT = Path(__file__).parent.parent / "results" / "bench"
 
 def hardware() -> str:
     """The line that every table carries."""
+    import torch
+
     return f"{physical_cores()} cores of {cpu_name()}, torch {torch.__version__}"
 
 

@@ -221,7 +221,7 @@ def recovery() -> float:
 
 
 def one_rank() -> None:
-    """As `Communicator.mean` does it: one buffer, and of a round the duration at the last to arrive."""
+    """As `Communicator.mean` does it: one buffer, and the duration at the last to arrive."""
     dist.init_process_group("gloo")
     buffer, work = torch.ones(PARAMETERS + 2), torch.randn(1024, 1024)
     laps = torch.empty(60, dtype=torch.float64)

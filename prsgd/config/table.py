@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
 from prsgd.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +18,8 @@ def expand(config: DictConfig) -> list[DictConfig]:
     """
     if not config.get("runs"):
         return [config]
+    from omegaconf import OmegaConf
+
     table: Any = OmegaConf.to_container(config.runs, resolve=True)
     for name, line in table.items():
         if not isinstance(line, dict):

@@ -49,6 +49,8 @@ def draw_panels(
     for (title, of_row), panels in zip(rows, grid, strict=True):
         for axes, y in zip(panels, spec.y, strict=True):
             fill_panel(axes, of_row, y)
+            if len(rows) > 1:  # small panels
+                axes.minorticks_off()
         if title:
             panels[0].set_title(title, loc="left")
     for axes in grid[-1]:
