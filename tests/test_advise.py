@@ -13,7 +13,13 @@ import pytest
 from conftest import Command, Trainer, part, small_run
 from test_launch import children, wait_until
 
-from prsgd.cost.advice import intervals, needed_interval, recommend, theory_interval
+from prsgd.cost.advice import (
+    corollary_interval,
+    intervals,
+    needed_interval,
+    recommend,
+    theory_interval,
+)
 from prsgd.cost.network import Costs, predict, ring_constants, ring_seconds
 from prsgd.run_folder import METRICS, ROUNDS, RunFolder
 
@@ -24,6 +30,16 @@ def test_the_ring_by_hand() -> None:
     assert ring_seconds(1e6, 1, 1e-3, 1e6) == 0
     empty, full = ring_seconds(0, 4, 1e-3, 1e6), ring_seconds(1e6, 4, 1e-3, 1e6)
     assert ring_constants(1e6, 4, empty, full) == pytest.approx((1e-3, 1e6))
+
+
+def test_the_corollarys_interval_is_not_rounded_to_the_one_below() -> None:
+    """T^(1/4) / N^(3/4) = I exactly, for 18 and more N and T."""
+    for workers in (1, 4, 16, 81):
+        for interval in range(1, 30):
+            steps = round((interval * workers**0.75) ** 4)
+            assert corollary_interval(workers, steps) == interval, (workers, steps)
+            if steps > 1:
+                assert corollary_interval(workers, steps - 1) == max(1, interval - 1)
 
 
 def test_a_published_measurement() -> None:

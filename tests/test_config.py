@@ -18,9 +18,10 @@ from prsgd.config.choices import conf_dir, files
 from prsgd.config.compose import NOT_KEYS
 from prsgd.config.compose import compose as compose_runs
 from prsgd.config.naming import run_name
+from prsgd.config.registry import PATHS, called, class_named
 from prsgd.config.schema import GROUPS, Run, Settings
 from prsgd.config.table import expand, rows
-from prsgd.cost.advice import theory_interval
+from prsgd.cost.advice import corollary_interval
 from prsgd.cost.counter import CommCounter
 from prsgd.errors import UserError
 
@@ -79,7 +80,7 @@ def test_every_line_of_the_speed_up_is_what_its_name_says(line: str) -> None:
     method, rate, interval = line.split(", ")
     power = {"γ = 0.1": 0, "γ = 0.1√N": 0.5, "γ = 0.1N": 1}[rate]
     for run in found:
-        of_corollary = max(1, int(theory_interval(run.workers, run.info(10_000).steps)))
+        of_corollary = corollary_interval(run.workers, run.info(10_000).steps)
         by_name = {"I = 8": 8, "I of Corollary 1": 8 if run.workers == 1 else of_corollary}
         assert run.interval == run.algorithm.interval == by_name[interval]
         assert run.lr == pytest.approx(0.1 * run.workers**power, abs=1e-4)
@@ -138,6 +139,16 @@ def test_the_yaml_defaults_are_the_schemas() -> None:
 def _class(target: str) -> type:
     module, _, name = target.rpartition(".")
     return getattr(__import__(module, fromlist=[name]), name)
+
+
+def test_the_registry_knows_every_class_that_conf_names() -> None:
+    for group, choice in CHOICES:
+        target = yaml.safe_load((conf_dir() / group / f"{choice}.yaml").read_text())["_target_"]
+        name = called(group, _class(target))
+        assert class_named(group, name) is _class(target)
+        assert PATHS[group][name] == target
+        if group == "algorithm":
+            assert (name, choice) == (_class(target).name, name)
 
 
 def test_names_are_pinned() -> None:

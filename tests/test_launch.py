@@ -19,8 +19,8 @@ from conftest import Command, numbers, part, small_run, table
 from test_data import tree
 
 from prsgd.config.plan import Job, Machine, decide
-from prsgd.distributed.ledger import wire_bytes
 from prsgd.distributed.placement import placement
+from prsgd.distributed.wire import wire_bytes
 from prsgd.errors import UserError
 from prsgd.training.interrupt import SIGNAL_WEIGHTS, Interrupt, signal_of
 

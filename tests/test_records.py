@@ -52,6 +52,15 @@ def test_ledger_by_hand(
     assert (forecast.rounds, forecast.payload_bytes) == (len(rounds_at), len(rounds_at) * payload)
 
 
+@pytest.mark.parametrize(("reduction", "size"), [("fast", 4), ("exact", 8)])
+def test_exact_sums_are_of_eight_bytes(train_here: Callable, reduction: str, size: int) -> None:
+    """In the ledger, and in what is forecast."""
+    run = small_run(reduction=reduction, momentum=0.9, epochs=1)
+    _, folder = train_here(run)
+    assert set(numbers(folder, "rounds.csv")["payload_bytes"]) == {2 * size * D}
+    assert communication(run, 160).payload_bytes == 3 * 2 * size * D
+
+
 def test_rows_say_what_they_mean(train_here: Callable) -> None:
     _, folder = train_here(small_run(algorithm=part("prsgd", interval=8)))
     metrics = numbers(folder)

@@ -178,6 +178,19 @@ def test_means_and_deviations_by_hand(results: Path) -> None:
     assert row["rounds_to_target"] < 50
 
 
+def test_speeds_over_seeds_are_all_images_over_all_seconds(tmp_path: Path) -> None:
+    """160 images a second for 5 s, and half as fast: 1,600 images in 15 s."""
+    for seed in (0, 1):
+        folder = fixture_run(tmp_path, seed=seed)
+    table = pd.read_csv(folder / "metrics.csv")
+    table["train_seconds"] *= 2
+    table["images_per_second"] /= 2
+    table.to_csv(folder / "metrics.csv", index=False)
+    [group] = groups(load(tmp_path)[0])
+    assert len(group.curves[0].runs) == 2
+    assert summary(group.curves[0], 1.0)["images_per_second"] == pytest.approx(1600 / 15)
+
+
 def test_the_target_is_found_between_rows() -> None:
     metrics = pd.DataFrame({"consensus_train_loss": [4.0, 2.0, 1.0, 1.5], "round": [0, 10, 20, 30]})
     assert at_target(metrics, "round", 3.0) == 5

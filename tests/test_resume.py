@@ -16,7 +16,7 @@ from conftest import part, small_run, table
 from safetensors.torch import load_file
 
 from prsgd.config.build import build_run
-from prsgd.config.registry import CLASSES, path_of
+from prsgd.config.registry import PATHS
 from prsgd.config.schema import GROUPS
 from prsgd.errors import UserError
 from prsgd.run_folder import RunFolder
@@ -187,8 +187,7 @@ def as_version_1(folder: RunFolder) -> None:
     record = yaml.safe_load((folder.path / "config.yaml").read_text())
     del record["tables"]
     for group in GROUPS:
-        cls = CLASSES[group][record[group].pop("name")]
-        record[group]["_target_"] = path_of(cls)
+        record[group]["_target_"] = PATHS[group][record[group].pop("name")]
     (folder.path / "config.yaml").write_text(yaml.safe_dump({**record, "version": 1}))
     for path in folder.checkpoints.glob("*/manifest.json"):
         manifest = json.loads(path.read_text())

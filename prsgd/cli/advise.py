@@ -151,7 +151,8 @@ def measured(run: Run, plan: Plan, sent: CommCounter) -> dict[str, float]:
     computing = run.images_per_step(steps) / (run.workers * run.batch_size)
     costs = {STEP: computing * found.step}
     if plan.processes > 1:
-        alpha, speed = ring_constants(sent.parameters * 4, plan.processes, found.empty, found.full)
+        size = sent.parameters * sent.bytes_per_number
+        alpha, speed = ring_constants(size, plan.processes, found.empty, found.full)
         costs |= {LATENCY: alpha, BANDWIDTH: speed}
     return costs
 

@@ -8,44 +8,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib import import_module
 from typing import Any
 
-from prsgd.algorithms.adacomm import AdaComm
-from prsgd.algorithms.diloco import DiLoCo
-from prsgd.algorithms.easgd import EASGD
-from prsgd.algorithms.epochs import PRSGDEpochs
-from prsgd.algorithms.heterogeneous import HeterogeneousPRSGD
-from prsgd.algorithms.hierarchical import Hierarchical
-from prsgd.algorithms.minibatch import MiniBatchSGD
-from prsgd.algorithms.one_shot import OneShot
-from prsgd.algorithms.post_local import PostLocalSGD
-from prsgd.algorithms.qsr import QSR
-from prsgd.algorithms.restarted import PRSGD
-from prsgd.algorithms.scaffold import Scaffold
-from prsgd.algorithms.slowmo import SlowMo
-from prsgd.algorithms.vrl_sgd import VRLSGD
-from prsgd.data.folder import ImageFolder
-from prsgd.data.sets import CIFAR10, CIFAR100, Digits, FashionMNIST, Synthetic
-from prsgd.models import MLP, ResNet
-from prsgd.schedule import Constant, Cosine, StepDrops
-
-ALGORITHMS: tuple[type, ...] = (
-    *(AdaComm, DiLoCo, EASGD, Hierarchical, HeterogeneousPRSGD, MiniBatchSGD, OneShot),
-    *(PostLocalSGD, PRSGD, PRSGDEpochs, QSR, Scaffold, SlowMo, VRLSGD),
-)
-CLASSES: dict[str, dict[str, type]] = {
-    "algorithm": {cls.name: cls for cls in ALGORITHMS},  # type: ignore[attr-defined]
-    "model": {"mlp": MLP, "resnet": ResNet},
-    "data": {
-        "cifar10": CIFAR10,
-        "cifar100": CIFAR100,
-        "digits": Digits,
-        "fashion_mnist": FashionMNIST,
-        "image_folder": ImageFolder,
-        "synthetic": Synthetic,
+PATHS: dict[str, dict[str, str]] = {  # group -> name -> import path; imported when asked for
+    "algorithm": {
+        "adacomm": "prsgd.algorithms.adacomm.AdaComm",
+        "diloco": "prsgd.algorithms.diloco.DiLoCo",
+        "easgd": "prsgd.algorithms.easgd.EASGD",
+        "hierarchical": "prsgd.algorithms.hierarchical.Hierarchical",
+        "minibatch": "prsgd.algorithms.minibatch.MiniBatchSGD",
+        "one_shot": "prsgd.algorithms.one_shot.OneShot",
+        "post_local": "prsgd.algorithms.post_local.PostLocalSGD",
+        "prsgd": "prsgd.algorithms.restarted.PRSGD",
+        "prsgd_epochs": "prsgd.algorithms.epochs.PRSGDEpochs",
+        "prsgd_heterogeneous": "prsgd.algorithms.heterogeneous.HeterogeneousPRSGD",
+        "qsr": "prsgd.algorithms.qsr.QSR",
+        "scaffold": "prsgd.algorithms.scaffold.Scaffold",
+        "slowmo": "prsgd.algorithms.slowmo.SlowMo",
+        "vrl_sgd": "prsgd.algorithms.vrl_sgd.VRLSGD",
     },
-    "schedule": {"constant": Constant, "cosine": Cosine, "step": StepDrops},
+    "model": {"mlp": "prsgd.models.MLP", "resnet": "prsgd.models.ResNet"},
+    "data": {
+        "cifar10": "prsgd.data.sets.CIFAR10",
+        "cifar100": "prsgd.data.sets.CIFAR100",
+        "digits": "prsgd.data.sets.Digits",
+        "fashion_mnist": "prsgd.data.sets.FashionMNIST",
+        "image_folder": "prsgd.data.folder.ImageFolder",
+        "synthetic": "prsgd.data.sets.Synthetic",
+    },
+    "schedule": {
+        "constant": "prsgd.schedule.Constant",
+        "cosine": "prsgd.schedule.Cosine",
+        "step": "prsgd.schedule.StepDrops",
+    },
 }
+
+
+def class_named(group: str, name: str) -> type | None:
+    """The class of prsgd of that name; None if there is none."""
+    path = PATHS[group].get(name)
+    if path is None:
+        return None
+    module, _, cls = path.rpartition(".")
+    found: type = getattr(import_module(module), cls)
+    return found
 
 
 def path_of(cls: type) -> str:
@@ -55,22 +62,22 @@ def path_of(cls: type) -> str:
 
 def known_class(group: str, spec: Mapping[str, Any]) -> type | None:
     """The class of prsgd that a group's mapping names, by `name` or `_target_`; None if none."""
-    if "name" in spec:
-        return CLASSES[group].get(str(spec["name"]))
-    target = spec.get("_target_")
-    return next((cls for cls in CLASSES[group].values() if path_of(cls) == target), None)
+    by_path = {path: name for name, path in PATHS[group].items()}
+    name = spec["name"] if "name" in spec else by_path.get(str(spec.get("_target_")), "")
+    return class_named(group, str(name))
 
 
 def called(group: str, cls: type) -> str:
     """The name of a class of prsgd in its group; the path of any other."""
-    return next((name for name, own in CLASSES[group].items() if own is cls), path_of(cls))
+    path = path_of(cls)
+    return next((name for name, own in PATHS[group].items() if own == path), path)
 
 
 def description(group: str, part: Any) -> dict[str, Any]:
     """The plain mapping of a dataclass instance, as records have it."""
     cls = type(part)
     name = called(group, cls)
-    return {"name" if name in CLASSES[group] else "_target_": name, **asdict(part)}
+    return {"name" if name in PATHS[group] else "_target_": name, **asdict(part)}
 
 
 def keys_of(spec: Mapping[str, Any]) -> dict[str, Any]:

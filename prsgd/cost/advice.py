@@ -22,6 +22,15 @@ def theory_interval(workers: int, steps: int) -> float:
     return float(steps**0.25 / workers**0.75)
 
 
+def corollary_interval(workers: int, steps: int) -> int:
+    """Corollary 1's interval as a whole number: the largest I with I⁴ N³ ≤ T, and at least 1.
+
+    Whole numbers decide: in floating point N = 4 and T = 5184 give 2.9999 instead of 3.
+    """
+    interval = round(theory_interval(workers, steps))
+    return max(1, interval if interval**4 * workers**3 <= steps else interval - 1)
+
+
 def needed_interval(costs: Costs, share: float) -> int:
     """The smallest interval at which communication takes at most `share` of the time."""
     return max(1, math.ceil(costs.round * (1 - share) / (share * costs.step) - 1e-9))
@@ -30,7 +39,7 @@ def needed_interval(costs: Costs, share: float) -> int:
 def recommend(costs: Costs, workers: int, steps: int, share: float) -> Advice:
     """What to do, in one sentence."""
     needed, theory = needed_interval(costs, share), theory_interval(workers, steps)
-    at_most = max(1, math.floor(theory))
+    at_most = corollary_interval(workers, steps)
     sending = predict(costs, needed, 1).share
     if needed > steps:
         least = predict(costs, steps, 1).share

@@ -13,7 +13,7 @@ from prsgd.algorithms.info import Part, RunInfo
 
 @dataclass
 class CommCounter:
-    """Satisfies `algorithms.interface.Workers` for vectors of `parameters` numbers, 4 bytes each.
+    """Satisfies `algorithms.interface.Workers` for vectors of `parameters` numbers.
 
     Every row is a single 0, and the loss never changes.
     """
@@ -21,6 +21,7 @@ class CommCounter:
     parameters: int  # D
     workers: int  # N
     moments_kept: int = 0  # vectors (D,) that the optimiser keeps for each worker
+    bytes_per_number: int = 4
     rounds: int = 0
     payload_bytes: int = 0
     group_rounds: int = 0
@@ -61,7 +62,7 @@ class CommCounter:
             self._send(vectors)
         else:
             self.group_rounds += 1
-            self.group_payload_bytes += 4 * vectors * self.parameters
+            self.group_payload_bytes += self.bytes_per_number * vectors * self.parameters
 
     def average_gradients(self) -> None:
         self._send(1)
@@ -79,4 +80,4 @@ class CommCounter:
 
     def _send(self, vectors: int) -> None:
         self.rounds += 1
-        self.payload_bytes += 4 * vectors * self.parameters
+        self.payload_bytes += self.bytes_per_number * vectors * self.parameters

@@ -7,6 +7,7 @@ import time
 from prsgd.config.plan import Plan
 from prsgd.config.schema import Run
 from prsgd.cost.counter import CommCounter
+from prsgd.distributed.wire import BYTES_PER_NUMBER
 
 GRADIENTS = 5  # how many are measured; the median counts
 
@@ -22,7 +23,8 @@ def parameters(run: Run) -> int:
 
 def communication(run: Run, samples: int) -> CommCounter:
     """All that the run will send: its algorithm runs on workers that only count."""
-    counted = CommCounter(parameters(run), run.workers, run.moments)
+    size = BYTES_PER_NUMBER[run.reduction]
+    counted = CommCounter(parameters(run), run.workers, run.moments, size)
     counted.run(run.algorithm, run.info(samples))
     return counted
 

@@ -11,8 +11,9 @@ def shards(
     """Indices of each worker's shard, n // N of them each; None where all share everything.
 
     iid: a random split. by_label: sorted by label and cut, so that a worker sees few classes.
-    dirichlet: worker i's shares of the classes are Dirichlet(alpha x the set's own shares), as in
-    Hsu, Qi and Brown (1909.06335).
+    dirichlet: worker i's shares of the C classes are Dirichlet(alpha C p), where p are the set's
+    own shares. Hsu, Qi and Brown (1909.06335) draw from Dirichlet(alpha p), so that their alpha is
+    C times ours.
     """
     if kind == "shared":
         return None

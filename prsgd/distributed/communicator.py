@@ -20,6 +20,7 @@ from torch import Tensor
 from prsgd.distributed.heartbeat import Heartbeat
 from prsgd.distributed.placement import groups_of, hosts, placement
 from prsgd.distributed.reduction import Reduction, exact_mean, fast_mean
+from prsgd.distributed.wire import BYTES_PER_NUMBER
 from prsgd.errors import LOST, ProcessLost
 
 
@@ -50,6 +51,7 @@ class Communicator:
         self.placed = placement(workers, self.processes)
         self.local_workers = self.placed[self.rank]
         self.reduction = Reduction(reduction)
+        self.bytes_per_number = BYTES_PER_NUMBER[reduction]
         self._gloo: dist.ProcessGroup | None = None
         if device == "cuda":
             local = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()
@@ -148,7 +150,7 @@ class Communicator:
             means, heard = fast_mean(parts, workers, control, all_reduce, self._buffers[size])
         else:
             means, heard = exact_mean(parts, workers, control, all_reduce)
-        payload = sum(mean.numel() * mean.element_size() for mean in means)
+        payload = self.bytes_per_number * sum(mean.numel() for mean in means)
         return Mean(means, heard, payload, seconds)
 
     # what everything else sends -----------------------------------------------------------------

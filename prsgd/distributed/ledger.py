@@ -7,11 +7,6 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 
-def wire_bytes(payload: int, workers: int) -> int:
-    """What a ring all-reduce of `payload` bytes makes each of N workers send: 2 (N-1)/N of it."""
-    return 2 * (workers - 1) * payload // workers
-
-
 @dataclass(frozen=True)
 class Round:
     """One averaging as one process saw it: of all workers, or within groups of them."""

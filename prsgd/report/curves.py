@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from prsgd.config.registry import CLASSES
+from prsgd.config.registry import class_named
 from prsgd.report.runs import RunRecord
 
 ALWAYS_IN_LABEL = ("algorithm", "algorithm.interval")  # a label begins with these keys
@@ -36,7 +36,7 @@ class Curve:
     def method(self) -> str:
         """The algorithm's title; the path of a plugin's class."""
         name: str = self.config["algorithm"]
-        return str(getattr(CLASSES["algorithm"].get(name), "title", name))
+        return str(getattr(class_named("algorithm", name), "title", name))
 
     @property
     def interval(self) -> int | None:

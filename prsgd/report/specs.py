@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from prsgd.config.registry import CLASSES
+from prsgd.config.registry import PATHS, class_named
 from prsgd.config.schema import GROUPS, Settings
 from prsgd.config.table import rows
 from prsgd.errors import UserError
@@ -99,7 +99,7 @@ def full_name(key: str, known: Set[str]) -> str:
 def _deciding_keys(group: Group) -> set[str]:
     """The keys that may tell curves apart: those of prsgd's classes, and those in the records."""
     classes: list[tuple[str, Any]] = [("", Settings)]
-    classes += [(f"{part}.", cls) for part in CLASSES for cls in CLASSES[part].values()]
+    classes += [(f"{part}.", class_named(part, name)) for part in PATHS for name in PATHS[part]]
     keys = {
         f"{prefix}{f.name}"
         for prefix, cls in classes

@@ -36,7 +36,6 @@ def common_target(group: Group) -> float:
 def summary(curve: Curve, target: float) -> dict[str, float | str]:
     """One row: final figures, and the cost of getting to the target loss."""
     last, spread = curve.mean.iloc[-1], curve.deviation.iloc[-1]
-    images = (curve.mean["images_per_second"] * curve.mean["train_seconds"].diff()).sum()
     return {
         "run": curve.label,
         "seeds": len(curve.runs),
@@ -49,10 +48,17 @@ def summary(curve: Curve, target: float) -> dict[str, float | str]:
         "group_megabytes": last["group_payload_bytes"] / 1e6,
         "train_seconds": last["train_seconds"],
         "comm_seconds": last["comm_seconds"],
-        "images_per_second": images / last["train_seconds"],
+        "images_per_second": images_per_second(curve),
         "rounds_to_target": at_target(curve.mean, "round", target),
         "seconds_to_target": at_target(curve.mean, "train_seconds", target),
     }
+
+
+def images_per_second(curve: Curve) -> float:
+    """All images that the runs of a curve drew, over all the seconds that they trained."""
+    frames = [run.metrics for run in curve.runs]
+    images = sum((m["images_per_second"] * m["train_seconds"].diff()).sum() for m in frames)
+    return float(images / sum(m["train_seconds"].iloc[-1] for m in frames))
 
 
 def at_target(metrics: pd.DataFrame, column: str, target: float) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from prsgd.algorithms.base import Algorithm
-from prsgd.cost.advice import theory_interval
+from prsgd.cost.advice import corollary_interval
 from prsgd.theory.problems import Problem
 from prsgd.theory.workers import ProblemWorkers, Rate, Trace, run
 
@@ -61,9 +61,7 @@ class CheckContext:
 
 def corollary(workers: int, steps: int, smoothness: float) -> tuple[float, int]:
     """(γ, I) of Corollary 1: √N/(L√T), and T^{1/4}/N^{3/4} rounded down, but at least 1."""
-    almost = 1e-9  # T^(1/4) of T = 4096 is 8 and must not be rounded to 7
-    interval = int(theory_interval(workers, steps) + almost)
-    return (workers / steps) ** 0.5 / smoothness, max(1, interval)
+    return (workers / steps) ** 0.5 / smoothness, corollary_interval(workers, steps)
 
 
 def slope(x: Array, y: Array) -> tuple[float, float]:

@@ -38,7 +38,9 @@ def measure(run: Run, plan: Plan) -> Measured:
         run,
         plan.precision == "bf16",
     )
-    payload = torch.zeros(2, device=communicator.device), workers.g[0].clone()
+    exact = run.reduction == "exact"
+    model = workers.g[0].to(torch.int64 if exact else torch.float32, copy=True)
+    payload = torch.zeros(2, device=communicator.device), model
     laps = torch.zeros(3, WARM + LAPS, dtype=torch.float64)
     for lap in range(WARM + LAPS):
         start = communicator.clock()

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from prsgd.config.schema import Run
 from prsgd.data.cache import Images
-from prsgd.distributed.ledger import wire_bytes
 from prsgd.distributed.rounds import close_rounds
+from prsgd.distributed.wire import wire_bytes
 from prsgd.rng import Purpose, generator
 from prsgd.training.clock import Clock
 from prsgd.training.evaluate import evaluate
