@@ -16,14 +16,13 @@ import re
 import sys
 from pathlib import Path
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 from measure import markdown, run
 
 from prsgd.report.curves import groups
 from prsgd.report.runs import load, load_run
-from prsgd.report.style import HEIGHT, MARKERS, STYLE, WIDTH, caption, powers_of_two, save
+from prsgd.report.style import HEIGHT, MARKERS, WIDTH, caption, drawing, powers_of_two, save
 from prsgd.report.tables import at_target
 
 OUT = Path("results/network")
@@ -99,7 +98,7 @@ def called(rate: str) -> str:
 
 
 def draw(frame: pd.DataFrame, heading: str) -> None:
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
         for place, (rate, rows) in enumerate(frame.groupby("network", sort=False)):
             style = {"color": f"C{place}", "marker": MARKERS[place]}

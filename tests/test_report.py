@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -620,6 +622,53 @@ def test_figures_are_reproducible(results: Path) -> None:
         report(results, results / out)
     for path in (results / "a/toys-mlp-8").iterdir():
         assert path.read_bytes() == (results / "b/toys-mlp-8" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+        {"MPLBACKEND": "TkAgg"},
+        {"MATPLOTLIBRC": "text.usetex: true"},
+        {"MATPLOTLIBRC": "font.size: 40\nsavefig.dpi: 7\nsvg.fonttype: path"},
+    ],
+    ids=str,
+)
+def test_figures_depend_on_nothing_around_them(tmp_path: Path, environment: dict[str, str]) -> None:
+    """As a notebook, a desktop or a user's matplotlibrc would have them."""
+    path = fixture_run(tmp_path / "runs", data="$5 and $x_{")
+    if rc := environment.get("MATPLOTLIBRC"):
+        (tmp_path / "matplotlibrc").write_text(rc)
+        environment = {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
+    pictures = []
+    for place, more in (("plain", {}), ("odd", environment)):
+        report = [sys.executable, "-m", "prsgd", "figures", str(path.parent), "--out", place]
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MPL", "MATPLOTLIB"))}
+        done = subprocess.run(
+            report, cwd=tmp_path, env={**clean, **more}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        [svg] = (tmp_path / place).rglob("epochs.svg")
+        pictures.append(svg.read_bytes())
+    assert pictures[0] == pictures[1]
+    assert b"on $5 and $x_{" in pictures[0]
+
+
+def test_a_copy_of_a_run_is_no_further_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = fixture_run(tmp_path / "runs")
+    copy = shutil.copytree(first, first.with_name(f"{first.name} (copy)"))
+    again = shutil.copytree(first, tmp_path / "runs/elsewhere" / first.name)
+    report(tmp_path / "runs", tmp_path / "figures")
+    said = capsys.readouterr().out
+    assert f"left out: {copy} (it is the same run as {first.name})" in said
+    assert str(again) not in said
+    assert "seeds" not in (tmp_path / "figures/toys-mlp-8/epochs.svg").read_text()
+    fixture_run(tmp_path / "runs", seed=1)
+    found = {group.folder.name: group.curves for group in groups(load(tmp_path / "runs")[0])}
+    counts = {name: [len(curve.runs) for curve in curves] for name, curves in found.items()}
+    assert counts == {"runs": [2], "elsewhere": [1]}
 
 
 def damage(path: Path, how: str) -> None:

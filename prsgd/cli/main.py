@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import signal
 import sys
 from importlib import import_module
@@ -16,6 +17,7 @@ USER_ERROR = 2  # the exit code of a mistake in what the user gave
 
 def main() -> None:
     """Carry out the command line; exits with the code that `help.OVERVIEW` documents."""
+    os.environ["MPLBACKEND"] = "agg"  # figures go into files; a notebook's backend may not be here
     try:
         code = dispatch(sys.argv[1:])
     except UserError as error:

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 from prsgd.report.columns import column
 from prsgd.report.curves import Group
 from prsgd.report.specs import Spec
-from prsgd.report.style import WIDTH, caption, save, styles, width
+from prsgd.report.style import WIDTH, caption, save, styles, verbatim, width
 
 RANKED_BY = "consensus_train_loss"
 
@@ -32,7 +32,7 @@ def draw_ends(group: Group, look: Spec, path: Path) -> None:
             axes.plot(seeds, [y] * len(seeds), "|", color="#888888", markersize=6)
             axes.errorbar(middle, y, xerr=spread, capsize=2, markersize=5, **style)
         axes.set(xlabel=column(name).label)
-    panels[0].set_yticks(range(len(ranked)), names)
+    panels[0].set_yticks(range(len(ranked)), [*map(verbatim, names)])
     panels[0].set_ylim(-0.6, len(ranked) - 0.4)
     caption(figure, f"Where each ended: {group.caption}")
     figure.tight_layout()

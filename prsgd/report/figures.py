@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib as mpl
-
 from prsgd.report.curves import Group
 from prsgd.report.drift import draw_drift, drifts
 from prsgd.report.ends import draw_ends
 from prsgd.report.points import draw_points, lines_of
 from prsgd.report.progress import draw_progress
 from prsgd.report.specs import Spec
-from prsgd.report.style import STYLE
+from prsgd.report.style import drawing
 
 OPTIONAL_FIGURES = ("time", "virtual_time", "drift", "intervals", "speedup")
 
@@ -23,7 +21,7 @@ def draw(group: Group, specs: dict[str, Spec], folder: Path) -> list[str]:
     look = specs["curves"]
     points = {name: spec for name, spec in specs.items() if spec.x and not spec.shows_curves}
     names = [name for name, spec in specs.items() if spec.shows_curves]
-    with mpl.rc_context(STYLE):
+    with drawing():
         for name in names:
             draw_progress(group, specs[name], folder / name)
         draw_ends(group, replace(look, panels=""), folder / "ends")

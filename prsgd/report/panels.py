@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from prsgd.report.curves import Curve, Group, said, value_of, values_of
 from prsgd.report.specs import Spec
-from prsgd.report.style import HEIGHT, WIDTH, finish, styles
+from prsgd.report.style import HEIGHT, WIDTH, finish, styles, verbatim
 
 FURTHER_ROW = 1.8  # inches
 
@@ -52,7 +52,7 @@ def draw_panels(
             if len(rows) > 1:  # small panels
                 axes.minorticks_off()
         if title:
-            panels[0].set_title(title, loc="left")
+            panels[0].set_title(verbatim(title), loc="left")
     for axes in grid[-1]:
         axes.set(xlabel=xlabel)
     finish(figure, [panels[0] for panels in grid], caption, path)

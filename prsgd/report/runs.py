@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,23 @@ class RunRecord:
 
 
 def load(results: Path) -> tuple[list[RunRecord], list[tuple[Path, str]]]:
-    """All finished runs under a folder, and those left out with the reason."""
-    runs, left_out = [], []
+    """All finished runs under a folder, and those left out with the reason.
+
+    Of runs in one folder with the same keys, seed and data only the first counts: the others are
+    copies, and no further seeds.
+    """
+    runs: dict[Hashable, RunRecord] = {}
+    left_out = []
     for path in sorted(file.parent for file in results.rglob("config.yaml")):
         try:
-            runs.append(load_run(path))
+            run = load_run(path)
+            identity = path.parent, run.fingerprint, json.dumps(run.config, sort_keys=True)
+            if identity in runs:
+                raise UserError(f"it is the same run as {runs[identity].path.name}")
+            runs[identity] = run
         except UserError as refusal:
             left_out.append((path, str(refusal)))
-    return runs, left_out
+    return list(runs.values()), left_out
 
 
 def load_run(path: Path) -> RunRecord:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
@@ -43,6 +44,21 @@ MARKERS = "osD^vP*Xh<>"
 DASHES: Any = ("-", ":", "-.", (0, (3, 1, 1, 1, 1, 1)))  # "--" is a bound's or an ideal's
 LARGEST_INTERVAL = 128  # the colour scale ends there
 BASELINES = {"minibatch": "black", "one_shot": "tab:red"}  # colours, by algorithm
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw into files in prsgd's style, whatever matplotlibrc and MPLBACKEND say."""
+    plt.switch_backend("agg")
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
+
+
+def verbatim(text: str) -> str:
+    """A text that may be the user's: a dollar sign in it begins no formula."""
+    return text.replace("$", r"\$")
 
 
 def styles(curves: Sequence[Curve], spec: Spec) -> list[dict[str, Any]]:
@@ -168,7 +184,7 @@ def finish(figure: Figure, legend_of: Sequence[Axes], text: str, path: Path) -> 
             handles[label] = handle
     columns = legend_columns([*handles])
     rows = -(-len(handles) // columns)
-    figure.legend([*handles.values()], [*handles], loc="lower center", ncols=columns)
+    figure.legend([*handles.values()], map(verbatim, handles), loc="lower center", ncols=columns)
     height = figure.get_figheight() + 0.2 * rows
     figure.set_size_inches(WIDTH, height)
     figure.tight_layout(rect=(0, 0.2 * rows / height, 1, 1))
@@ -195,7 +211,7 @@ def caption(figure: Figure, text: str) -> None:
     """Write a text above the panels, in lines that fit."""
     text = text.replace(" = ", "\u00a0=\u00a0")  # no line ends there
     text = fill(text, int(figure.get_figwidth() * 13.5)).replace("\u00a0", " ")
-    figure.suptitle(text, fontsize=STYLE["font.size"])
+    figure.suptitle(verbatim(text), fontsize=STYLE["font.size"])
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from prsgd.report.style import HEIGHT, MARKERS, STYLE, WIDTH, interval_colour, save
+from prsgd.report.style import HEIGHT, MARKERS, WIDTH, drawing, interval_colour, save
 from prsgd.theory.checks import CheckResult
 
 ERROR = r"mean of $\Vert\nabla f(\bar{x})\Vert^2$"
@@ -41,7 +41,7 @@ def keep(findings: list[CheckResult], out: Path) -> None:
 
 def draw(claim: str, data: pd.DataFrame, out: Path) -> None:
     """The figure of one experiment, as PNG and SVG."""
-    with mpl.rc_context(STYLE):
+    with drawing():
         figure, axes = plt.subplots(figsize=(WIDTH / 1.3, HEIGHT))
         FIGURES[claim](axes, data)
         figure.tight_layout()

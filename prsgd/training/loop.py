@@ -20,7 +20,6 @@ from prsgd.distributed.communicator import Communicator
 from prsgd.errors import ProcessLost, UserError
 from prsgd.run_folder import RunFolder
 from prsgd.training.environment import describe
-from prsgd.training.interrupt import signal_of
 from prsgd.training.profiler import profiled
 from prsgd.training.session import Session
 from prsgd.training.setup import build_workers
@@ -40,8 +39,6 @@ def loop(
     heard_at, loss = start, None
     if start == 0:
         session.measure(0)
-    elif start == session.steps and not workers.is_finite():
-        return Outcome("diverged", f"the model is not finite at step {start}")
     session.clock.start()
     for t in range(start + 1, session.steps + 1):
         workers.compute_gradients(algorithm.active(t), signal=interrupt())
@@ -59,14 +56,10 @@ def loop(
         heard_at, (loss_sum, signal) = t, control.tolist()
         loss = metrics.mean_loss(t, loss_sum) or loss
         if not math.isfinite(loss_sum):
-            if not metrics.due(t):
-                session.measure(t)
-            return Outcome("diverged", f"the training loss is {loss_sum} at step {t}")
+            return session.diverged(t, loss_sum)
         if signal and t < session.steps:
-            session.checkpoint(t)
-            stopped_by = signal_of(signal)
-            return Outcome("interrupted", f"{stopped_by.name} at step {t}", stopped_by)
-    return Outcome("done")
+            return session.interrupted(t, signal)
+    return session.done()
 
 
 def train(job: Job, interrupt: Callable[[], int]) -> Outcome:

@@ -14,6 +14,7 @@ from prsgd.files import follow_umask
 from prsgd.run_folder import RunFolder
 from prsgd.training.checkpoint import Checkpoints
 from prsgd.training.clock import Clock
+from prsgd.training.interrupt import signal_of
 from prsgd.training.metrics import Metrics
 from prsgd.training.trackers.base import Outcome, Progress, Tracker
 from prsgd.training.workers import RowWorkers
@@ -90,11 +91,25 @@ class Session:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
         follow_umask(path)
 
-    def checkpoint(self, t: int) -> None:
-        """Keep everything that step t + 1 needs."""
+    def diverged(self, t: int, loss: float) -> Outcome:
+        """The run ends in step t, as this sum of losses is not finite; a last row says where."""
+        if not self.metrics.due(t):
+            self.measure(t)
+        return Outcome("diverged", f"the training loss is {loss} at step {t}")
+
+    def interrupted(self, t: int, weight: float) -> Outcome:
+        """The run ends in step t by a signal, and keeps everything that step t + 1 needs."""
         with self.clock.paused():
             self._log_rounds()
             self.checkpoints.save(t)
+        stopped_by = signal_of(weight)
+        return Outcome("interrupted", f"{stopped_by.name} at step {t}", stopped_by)
+
+    def done(self) -> Outcome:
+        """The run has come to its end. It may have come there before, and not be finite there."""
+        if self.workers.is_finite():
+            return Outcome("done")
+        return Outcome("diverged", f"the model is not finite at step {self.steps}")
 
     def control(self, t: int, heard_at: int) -> Tensor | None:
         """What all processes said in step t, summed; None where they had no reason to speak.
