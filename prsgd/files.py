@@ -16,9 +16,10 @@ from prsgd.errors import UserError
 def read_bytes(path: Path) -> bytes:
     """The content of a regular file. A pipe, a folder or a device is an OSError and never hangs."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         return file.read()
 
 

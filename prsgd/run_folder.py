@@ -168,6 +168,8 @@ class RunFolder:
             environment = json.loads(read_bytes(self.path / "environment.json"))
         except (FileNotFoundError, ValueError):
             return {}
+        except OSError as error:
+            raise unreadable(self.path / "environment.json", error) from error
         return environment if isinstance(environment, dict) else {}
 
     def fingerprint(self) -> str | None:
@@ -181,7 +183,7 @@ class RunFolder:
 
     def measure_tables(self) -> dict[str, list[Any]]:
         """The size and the SHA-256 of each table as it is now."""
-        texts = {name: (self.path / name).read_bytes() for name in self.tables()}
+        texts = {name: read_bytes(self.path / name) for name in self.tables()}
         return {name: [len(text), sha256(text).hexdigest()] for name, text in texts.items()}
 
     def damage(self, measured: Mapping[str, list[Any]]) -> str:
@@ -215,8 +217,8 @@ class RunFolder:
     def last_metrics(self) -> dict[str, float]:
         """The last row of metrics.csv as numbers; empty where there is none."""
         try:
-            with (self.path / "metrics.csv").open(newline="") as file:
-                rows = list(csv.DictReader(file))
+            text = read_bytes(self.path / "metrics.csv").decode()
+            rows = list(csv.DictReader(text.splitlines()))
             return {name: float(value) for name, value in rows[-1].items()}
         except (OSError, IndexError, ValueError, TypeError):
             return {}

@@ -15,6 +15,8 @@ import yaml
 from conftest import Command, table
 from test_data import TREE, tree
 
+from prsgd.config.explain import with_source
+
 SMALL = [
     *("model=mlp", "model.width=8", "schedule=constant", "lr=0.05", "batch_size=4", "workers=2"),
     *("data=synthetic", "data.train=160", "data.test=40", "data.size=8", "epochs=2"),
@@ -120,6 +122,7 @@ REFUSED = {
     "you mean mlp?",
     "train -m model=mlp,resnet9": "model=resnet9: must be one of ",
     "train -m model=mlp,resnet8 lr=interval(0.1,0.5)": "cannot read the arguments: ",
+    "train -m model=": f"model=: must be one of {ALLOWED_MODELS}",
     "train -m lr=glob(*)": "-m: the sweep is empty; one of its keys has no values",
     "train -m +experiment=paper data=digits": "data.root: there is no such key; did you mean "
     "data.crop? (+experiment=paper sets it)",
@@ -173,6 +176,16 @@ def test_bad_input_gets_one_line(prsgd: Command, mess: Path, command: str) -> No
         prsgd(*command.split())
         seconds = time.monotonic() - start
     assert seconds < 5
+
+
+def test_an_experiment_is_named_for_what_it_gave_only() -> None:
+    typed = ["+experiment=paper", "data=digits", "lr=3"]
+    unknown = "data.root: there is no such key; did you mean data.crop?"
+    assert with_source(unknown, typed) == f"{unknown} (+experiment=paper sets it)"
+    for message in ("data.root is required: a folder", "lr=3: must be less", "momentum=1: must be"):
+        assert with_source(message, typed) == message
+    assert with_source(unknown, [*typed, "data.root=x"]) == unknown
+    assert with_source(unknown, ["data=digits"]) == unknown
 
 
 def test_a_run_a_rerun_and_a_skip(prsgd: Command, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from test_launch import SMALL, folders
 from test_resume import stopping_at
 
 from prsgd.errors import UserError
+from prsgd.report.runs import load
 from prsgd.run_folder import RunFolder
 from prsgd.training import checkpoint_files
 
@@ -72,19 +74,50 @@ def test_a_table_that_cannot_be_read_is_not_damaged(
     assert [path.name for path in folder.checkpoints.iterdir()] == ["000000016"]
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "status.json"])
+@pytest.mark.parametrize("name", ["config.yaml", "status.json", "environment.json"])
 @pytest.mark.parametrize("what", ["pipe", "folder"])
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path, name: str, what: str) -> None:
     """A pipe would hang who reads it."""
     (tmp_path / "config.yaml").write_text("version: 2")
     (tmp_path / name).unlink(missing_ok=True)
     (os.mkfifo if what == "pipe" else os.mkdir)(tmp_path / name)
-    read = RunFolder(tmp_path).config if name == "config.yaml" else RunFolder(tmp_path).status
+    folder = RunFolder(tmp_path)
+    read = {"config.yaml": folder.config, "status.json": folder.status}
     with pytest.raises(UserError) as refusal:
-        read()
-    why = "it is not a regular file" if what == "pipe" else "Is a directory"
-    assert str(refusal.value).startswith(f"{tmp_path / name} cannot be read (")
-    assert why in str(refusal.value) or "not a regular file" in str(refusal.value)
+        read.get(name, folder.environment)()
+    assert str(refusal.value) == (
+        f"{tmp_path / name} cannot be read (it is not a regular file); "
+        "it must be a file that you may read"
+    )
+
+
+@pytest.mark.parametrize("name", ["environment.json", "metrics.csv", "rounds.csv"])
+def test_a_pipe_among_the_records_does_not_hang_a_report(train_here: Trainer, name: str) -> None:
+    _, folder = train_here(small_run(epochs=1))
+    (folder.path / name).unlink()
+    os.mkfifo(folder.path / name)
+    [(path, why)] = load(folder.path)[1]
+    assert path == folder.path
+    assert "it is not a regular file" in why
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"algorithm": part("easgd", interval=64)},
+        {"algorithm": part("scaffold", interval=64)},
+        {"optimiser": "adamw", "algorithm": part("diloco", interval=64)},
+        {"momentum": 0.9, "algorithm": part("one_shot")},
+    ],
+    ids=str,
+)
+def test_no_method_is_done_with_a_model_that_is_not_finite(
+    train_here: Trainer, keys: dict[str, Any]
+) -> None:
+    """In whatever the method keeps the infinity."""
+    status, folder = train_here(small_run(lr=1e38, **keys))
+    assert status == "diverged"
+    assert not (folder.path / "model.safetensors").exists()
 
 
 def test_what_lies_in_checkpoint_and_is_not_ours_stays(train_here: Trainer) -> None:

@@ -1,4 +1,4 @@
-"""Hydra composes conf/ and the command line into runs. Hydra is used in this module only."""
+"""Hydra composes conf/ and the command line into runs. Only this module and `explain` use Hydra."""
 
 from __future__ import annotations
 

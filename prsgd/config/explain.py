@@ -21,7 +21,7 @@ def explain(error: Exception, arguments: Sequence[str], folders: Sequence[Path])
     for argument in arguments:
         if not argument.startswith("-") and "=" in argument and not _is_readable(argument):
             return _unreadable(argument)
-    if found := re.search(r"Could not find '(\w+)/([^']+)'", message):
+    if found := re.search(r"Could not find '(\w+)/([^']*)'", message):
         return unknown_choice(found[1], found[2], folders)
     if found := re.search(r"Ambiguous value for argument '([^']+)'", message):
         return f"{found[1]}: several values are a sweep, which needs -m"
@@ -54,7 +54,12 @@ def _unreadable(argument: str) -> str:
 
 
 def with_source(message: str, arguments: Sequence[str]) -> str:
-    """The line of a refusal; it names the experiment that set a key which the user did not type."""
+    """The line of a refusal; it names the experiment that gave a key which the user did not type.
+
+    Only a key that does not fit is known to have been given: others may have their default.
+    """
+    if "there is no such key" not in message and "cannot be given here" not in message:
+        return message
     key = re.split("[:= ]", message, maxsplit=1)[0]
     typed = [argument.lstrip("+~").partition("=")[0] for argument in arguments]
     experiment = next((a for a in arguments if a.startswith("+experiment=")), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from prsgd.config.naming import curve_config
 from prsgd.config.registry import keys_of, known_class
 from prsgd.config.schema import GROUPS
 from prsgd.errors import UserError
+from prsgd.files import read_bytes
 from prsgd.run_folder import RunFolder
 
 NEEDED = ("workers", "batch_size", "lr", "momentum", "seed", *GROUPS)
@@ -73,8 +75,10 @@ def load_run(path: Path) -> RunRecord:
     _refuse_damaged(config)
     columns = folder.tables()
     try:
-        environment = json.loads((path / "environment.json").read_text())
-        tables = [pd.read_csv(path / name) for name in ("metrics.csv", "rounds.csv")]
+        environment = json.loads(read_bytes(path / "environment.json"))
+        tables = [
+            pd.read_csv(BytesIO(read_bytes(path / name))) for name in ("metrics.csv", "rounds.csv")
+        ]
         data, fingerprint = environment["data"], environment["data_fingerprint"]
         machine = "{cores} cores of {processor} ({device})".format(**environment)
         model = _model_title(config["model"])

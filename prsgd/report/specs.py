@@ -23,8 +23,9 @@ from prsgd.config.registry import PATHS, class_named
 from prsgd.config.schema import GROUPS, Settings
 from prsgd.config.table import rows
 from prsgd.errors import UserError
+from prsgd.files import read_bytes
 from prsgd.report.curves import Group
-from prsgd.run_folder import METRICS
+from prsgd.run_folder import METRICS, unreadable
 
 STEPS = "steps_to_target"  # of a worker, to the training loss that all curves of the group reach
 LOOK = ("colour", "style", "panels")
@@ -77,9 +78,11 @@ def specs(group: Group) -> dict[str, Spec]:
 def read_declared(path: Path, group: Group) -> dict[str, Spec]:
     """The figures that figures.yaml declares; none where there is no such file."""
     try:
-        block = yaml.safe_load(path.read_text())
+        block = yaml.safe_load(read_bytes(path).decode())
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise unreadable(path, error) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged: it is not valid YAML") from error
     if not isinstance(block, dict) or not all(isinstance(spec, dict) for spec in block.values()):

@@ -72,9 +72,8 @@ class Session:
             row, model = self.metrics.row(t)
             due = self.communicator.is_main and self.checkpoints.due(t)
             control, [save] = self.communicator.sync_control(self.workers.control(), due)
-            sound = heard is None or bool(heard.isfinite().all())
-            sound = self.workers.is_finite() and sound and isfinite(row["consensus_train_loss"])
-            if not sound:
+            is_finite = self.workers.is_finite() and isfinite(row["consensus_train_loss"])
+            if not is_finite or not (heard is None or heard.isfinite().all()):
                 control[0] = torch.nan
             self.metrics.begin_row(t)
             for tracker in self.trackers:

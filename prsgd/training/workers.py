@@ -51,11 +51,10 @@ class RowWorkers:
         self.g = torch.zeros_like(self.x)
         self.s = torch.cat([torch.zeros(features), torch.ones(features)]).to(device).repeat(rows, 1)
         self.optimizer = build_optimizer(settings, self.x)
-        self.losses = torch.zeros(
-            rows, dtype=torch.float64, device=device
-        )  # (K,), of the last mini-batch
-        self.loss_sums = torch.zeros_like(self.losses)  # (K,), sums since the last row
-        self.norm_sums = torch.zeros_like(self.losses)  # (K,), sums of |G_i|^2
+        zeros = torch.zeros(rows, dtype=torch.float64, device=device)
+        self.losses = zeros.clone()  # (K,), of the last mini-batch
+        self.loss_sums = zeros.clone()  # (K,), sums since the last row
+        self.norm_sums = zeros.clone()  # (K,), sums of |G_i|^2
         self.draws = torch.zeros(rows, dtype=torch.int64)  # (K,), batches drawn so far
         self.active = list(communicator.local_workers)  # hosted workers that compute in this step
         self.local_steps = [0] * communicator.workers  # (N,), steps since the last round
