@@ -19,6 +19,11 @@ def print_error(message: str) -> None:
     errors.print(f"prsgd: {message}", markup=False)
 
 
+def say(line: str) -> None:
+    """A line on the screen, as it is."""
+    console.print(line, markup=False)
+
+
 def amount(size: float) -> str:
     """Bytes for people: 1.08 MB."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -121,3 +121,9 @@ def flag(default: bool, **more: Any) -> Any:
 def momentum_at_sync(**more: Any) -> Any:
     """What an averaging does to the optimiser's moments."""
     return choice("average", "average", "keep", "reset", **more)
+
+
+def identity_of(cls: type) -> str:
+    """A class by its name and where it comes from: prsgd, or the module of somebody else's."""
+    module = "prsgd" if cls.__module__.partition(".")[0] == "prsgd" else cls.__module__
+    return f"{module}.{cls.__qualname__}"

@@ -109,7 +109,14 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """The plain configuration."""
-        return {k: v for k, v in self._record.items() if k not in ("version", "tables")}
+        own = {k: v for k, v in self._record.items() if k not in ("version", "tables")}
+        return {"remainder": "drop", **own} if self.version == 1 else own
+
+    @property
+    def version(self) -> int:
+        """That of the record, which is 1 for runs that version 0.1 began."""
+        version: int = self._record["version"]
+        return version
 
     def tables(self) -> dict[str, list[str]]:
         """The columns of each table, as this record declares them."""

@@ -20,7 +20,8 @@ import pandas as pd
 from measure import hardware, markdown, run, start_up, train, write
 
 from prsgd.console import track
-from prsgd.data.cache import cache_folder, prepare
+from prsgd.data.cache import prepare
+from prsgd.data.digest import cache_folder
 from prsgd.training.machine import physical_cores
 
 HERE = Path(__file__).parent

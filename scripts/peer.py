@@ -83,7 +83,7 @@ def forever(loader: Any) -> Iterator[Batch]:
 
 
 def tensors(images: Images, rank: int, size: int) -> Iterator[Batch]:
-    batches = Batches(images, None, size, BATCH, 0, crop=4, flip=True)
+    batches = Batches(images, None, size, BATCH, 0, crop=4, flip=True, carry=True)
     k = 0
     while True:
         yield batches.draw(rank, k)

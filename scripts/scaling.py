@@ -26,7 +26,8 @@ from measure import descendants, hardware, markdown, run, start_up, train, write
 from prsgd.config.build import build_run
 from prsgd.console import track
 from prsgd.data.batches import Batches
-from prsgd.data.cache import cache_folder, load, prepare
+from prsgd.data.cache import load, prepare
+from prsgd.data.digest import cache_folder
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.rounds import close_rounds
 from prsgd.launch.memory import keep_freed_memory
@@ -111,7 +112,7 @@ def parts(repeats: int) -> None:
     }
     config = build_run(raw)
     images = load(prepare(config.data, cache_folder(), track), torch.device("cpu"))
-    batches = Batches(images, None, HOSTED, 32, 0, crop=4, flip=True)
+    batches = Batches(images, None, HOSTED, 32, 0, crop=4, flip=True, carry=True)
     model = ResNet(20).build(32, 10)
     communicator = Communicator(HOSTED, "cpu", "fast")
     workers = RowWorkers(model, communicator, batches.draw, config, bf16=True)

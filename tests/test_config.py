@@ -17,7 +17,7 @@ from prsgd.config.build import build_run
 from prsgd.config.choices import conf_dir, files
 from prsgd.config.compose import NOT_KEYS
 from prsgd.config.compose import compose as compose_runs
-from prsgd.config.naming import run_name
+from prsgd.config.naming import run_name, run_name_of_version_1
 from prsgd.config.registry import PATHS, called, class_named
 from prsgd.config.schema import GROUPS, Run, Settings
 from prsgd.config.table import expand, rows
@@ -151,16 +151,31 @@ def test_the_registry_knows_every_class_that_conf_names() -> None:
             assert (name, choice) == (_class(target).name, name)
 
 
-def test_names_are_pinned() -> None:
+NAMES = {  # overrides -> names, today's and that of version 0.1
+    (): ("prsgd-I8-N4-s0-57b3bab2", "prsgd-I8-N4-s0-3b728cc8"),
+    ("algorithm=minibatch", "workers=8"): (
+        "minibatch-N8-s0-6f4a3109",
+        "minibatch-N8-s0-6124ff96",
+    ),
+    ("+experiment=quickstart", "seed=3", "momentum=0.9"): (
+        "prsgd-I8-N4-s3-bbfbf528",
+        "prsgd-I8-N4-s3-e465375e",
+    ),
+}
+
+
+@pytest.mark.parametrize("overrides", NAMES, ids=" ".join)
+def test_names_are_pinned(overrides: tuple[str, ...]) -> None:
     """A released name never changes: results are found by it."""
-    names = {
-        (): "prsgd-I8-N4-s0-3b728cc8",
-        ("algorithm=minibatch", "workers=8"): "minibatch-N8-s0-6124ff96",
-        ("+experiment=quickstart", "seed=3", "momentum=0.9"): "prsgd-I8-N4-s3-e465375e",
-    }
-    for overrides, name in names.items():
-        run = build_run(composed(*overrides))
-        assert run_name(run, "fp32", run.data.fingerprint()) == name
+    run = build_run(composed(*overrides))
+    names = run_name(run, "fp32", run.data.fingerprint()), run_name_of_version_1(run, "fp32")
+    assert names == NAMES[overrides]
+
+
+def test_what_every_run_drops_is_not_in_a_name_of_version_1() -> None:
+    one, other = (small_run(remainder=how) for how in ("carry", "drop"))
+    assert run_name_of_version_1(one, "fp32") == run_name_of_version_1(other, "fp32")
+    assert len({run_name(run, "fp32", "") for run in (one, other)}) == 2
 
 
 def name(**values: Any) -> str:
@@ -254,8 +269,9 @@ def test_impossible_values(values: dict[str, Any], message: str) -> None:
     [
         ({"workers": 200, "batch_size": 1}, "workers=200: must be at most the 160 training images"),
         (
-            {"batch_size": 81},
-            "batch_size=81: must be at most 80, a worker's part of 160 training images (workers=2)",
+            {"batch_size": 81, "remainder": "drop"},
+            "batch_size=81: must be at most 80, a worker's part of 160 training images "
+            "(workers=2), with remainder=drop",
         ),
     ],
 )
@@ -267,7 +283,17 @@ def test_too_few_samples(values: dict[str, Any], message: str) -> None:
 
 
 def test_steps_of_an_epoch() -> None:
-    run = small_run(workers=3, batch_size=7, epochs=2.5)
+    run = small_run(workers=3, batch_size=7, epochs=2.5, remainder="drop")
     assert run.steps_per_epoch(100) == 100 // 21
     assert run.steps(100) == 10
+    assert run.drawn_per_epoch(100) == 84
     assert small_run(epochs=0.001).steps(160) == 1
+
+
+@pytest.mark.parametrize("workers", range(1, 25))
+def test_every_number_of_workers_sees_the_same_number_of_images(workers: int) -> None:
+    """To within half a step of all workers, for sets that no batch divides."""
+    for samples, epochs in ((1498, 20.0), (50_000, 3.0), (1498, 0.7)):
+        run = small_run(workers=workers, batch_size=32, epochs=epochs)
+        drawn = run.steps(samples) * workers * 32
+        assert abs(drawn - epochs * samples) <= workers * 32 / 2

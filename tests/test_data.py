@@ -66,7 +66,8 @@ def test_a_cache_is_built_once_and_mapped(tmp_path: Path, monkeypatch: pytest.Mo
     assert prepare(data, tmp_path, silent) == path
     assert path.stat().st_mtime_ns == built
     assert [p.name for p in tmp_path.glob("*.safetensors")] == [path.name]
-    assert not [p for p in tmp_path.iterdir() if p.suffix not in (".safetensors", ".lock")]
+    left = [p for p in tmp_path.iterdir() if p.suffix not in (".safetensors", ".sha256", ".lock")]
+    assert not left
     assert load(path, CPU).train_images.shape == (64, 8, 8, 3)
 
 
@@ -212,23 +213,25 @@ def test_grey_images_are_resized_and_repeated() -> None:
 LABELS = np.repeat(np.arange(10), 60)
 
 
+@pytest.mark.parametrize("carry", [True, False])
 @pytest.mark.parametrize("kind", ["iid", "dirichlet", "by_label"])
-def test_shards_are_disjoint_and_even(kind: str) -> None:
-    parts = shards(kind, LABELS, 7, 0.3, seed=1)
-    assert [len(p) for p in parts] == [600 // 7] * 7
+def test_shards_are_disjoint_and_even(kind: str, carry: bool) -> None:
+    """They hold every image with `carry`, and are equally long without it."""
+    parts = shards(kind, LABELS, 7, 0.3, 1, carry)
+    assert [len(p) for p in parts] == ([86] * 5 + [85] * 2 if carry else [85] * 7)
     everything = np.concatenate(parts)
     assert len(np.unique(everything)) == len(everything)
-    again = shards(kind, LABELS, 7, 0.3, seed=1)
+    again = shards(kind, LABELS, 7, 0.3, 1, carry)
     assert all(map(np.array_equal, parts, again))
-    other = shards(kind, LABELS, 7, 0.3, seed=2)
+    other = shards(kind, LABELS, 7, 0.3, 2, carry)
     assert not all(map(np.array_equal, parts, other))
 
 
 def test_partitions_differ_in_their_classes() -> None:
     def classes(kind: str, alpha: float = 1.0) -> float:
-        return np.mean([len(np.unique(LABELS[p])) for p in shards(kind, LABELS, 5, alpha, 0)])
+        return np.mean([len(np.unique(LABELS[p])) for p in shards(kind, LABELS, 5, alpha, 0, True)])
 
-    assert shards("shared", LABELS, 5, 1.0, 0) is None
+    assert shards("shared", LABELS, 5, 1.0, 0, True) is None
     assert classes("by_label") == 2
     assert classes("iid") == 10
     assert classes("dirichlet", 0.05) < classes("dirichlet", 1.0) <= classes("dirichlet", 1e4)
@@ -243,8 +246,33 @@ def images_of(n: int, size: int = 6) -> Images:
     return Images(pictures, labels, pictures[:1], labels[:1], *flat, classes=n)
 
 
+def test_draws_run_on_across_the_borders_of_epochs() -> None:
+    """Together they are one permutation after another, whatever N and b; b may exceed n."""
+    for workers, b in ((3, 4), (1, 7), (7, 3), (2, 60)):
+        batches = Batches(images_of(50), None, workers, b, seed=0, crop=0, flip=False, carry=True)
+        draws = -(-200 // (workers * b))
+        drawn = [batches.indices(w, k) for k in range(draws) for w in range(workers)]
+        assert {len(batch) for batch in drawn} == {b}
+        stream = np.concatenate(drawn)
+        for epoch in range(4):
+            assert sorted(stream[50 * epoch : 50 * (epoch + 1)]) == list(range(50))
+    first, second = stream[:50], stream[50:100]
+    assert not np.array_equal(first, second)
+
+
+def test_a_batch_may_be_larger_than_a_shard() -> None:
+    parts = shards("iid", np.zeros(50, int), 3, 1.0, 0, True)
+    batches = Batches(images_of(50), parts, 3, 40, seed=0, crop=0, flip=False, carry=True)
+    for worker, shard in enumerate(parts):
+        stream = np.concatenate([batches.indices(worker, k) for k in range(3)])
+        for epoch in range(len(stream) // len(shard)):
+            piece = stream[len(shard) * epoch : len(shard) * (epoch + 1)]
+            assert sorted(piece) == sorted(shard)
+
+
 def test_an_epoch_deals_every_image_at_most_once() -> None:
-    batches = Batches(images_of(50), None, 3, 4, seed=0, crop=0, flip=False)
+    """Where the remainder is dropped."""
+    batches = Batches(images_of(50), None, 3, 4, seed=0, crop=0, flip=False, carry=False)
     epochs = [
         np.concatenate([batches.indices(w, e * 4 + k) for w in range(3) for k in range(4)])
         for e in range(2)
@@ -255,15 +283,15 @@ def test_an_epoch_deals_every_image_at_most_once() -> None:
 
 
 def test_a_worker_draws_from_its_own_shard() -> None:
-    parts = shards("iid", np.zeros(50, int), 3, 1.0, 0)
-    batches = Batches(images_of(50), parts, 3, 4, seed=0, crop=0, flip=False)
+    parts = shards("iid", np.zeros(50, int), 3, 1.0, 0, False)
+    batches = Batches(images_of(50), parts, 3, 4, seed=0, crop=0, flip=False, carry=False)
     for worker in range(3):
         epoch = np.concatenate([batches.indices(worker, k) for k in range(4)])
         assert set(epoch) == set(parts[worker])
 
 
 def test_a_draw_is_a_pure_function() -> None:
-    make = lambda seed: Batches(images_of(50), None, 3, 4, seed, crop=2, flip=True)  # noqa: E731
+    make = lambda seed: Batches(images_of(50), None, 3, 4, seed, crop=2, flip=True, carry=True)  # noqa: E731
     one, two, other = make(0), make(0), make(1)
     wanted = [(2, 7), (0, 0), (1, 31), (2, 7)]
     straight = [one.draw(*where) for where in wanted]

@@ -15,7 +15,7 @@ class RunInfo:
 
     workers: int  # N
     steps: int  # T
-    steps_per_epoch: int
+    steps_per_epoch: float
     lr: Callable[[int], float]  # γ of step t = 1..T, as scheduled
     iid: bool = True  # whether all workers draw from the same data
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prsgd.cli.run import named_plugins
+from prsgd.cli.run import given_keys
 from prsgd.config.compose import compose
 from prsgd.errors import UserError
 
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     if options.folder and options.calibrate:
         raise UserError("--from: the run folder has its costs; leave out --calibrate")
     if options.folder:
-        situation = finished(options, named_plugins(options.overrides))
+        situation = finished(options, given_keys(options.overrides)[0])
     else:
         runs, _ = compose(options.overrides)
         if len(runs) > 1:

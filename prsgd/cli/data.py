@@ -13,12 +13,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. data.root=DIR")
     options = parser.parse_args(arguments)
     from prsgd.config.compose import compose
-    from prsgd.console import console, track
-    from prsgd.data.cache import cache_folder, prepare
+    from prsgd.console import say, track
+    from prsgd.data.cache import prepare
+    from prsgd.data.digest import cache_folder
 
     [run], _ = compose([f"data={options.name}", *options.overrides])
+    if run.data.found():
+        say(f"{run.data.name()}: {run.data.found()}")
     path = prepare(run.data, cache_folder(), track)
-    console.print(
-        f"{run.data.name()}: {run.data.train_samples():,} training images, in {path}", markup=False
-    )
+    say(f"{run.data.name()}: {run.data.train_samples():,} training images, in {path}")
     return 0

@@ -14,14 +14,23 @@ TRUST = "the packages whose code it may run, where it runs any but prsgd's"
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("prsgd run", description="Go on with a run that was stopped.")
     parser.add_argument("folder", type=Path, metavar="RUN_DIR", help="its run folder")
-    parser.add_argument("plugins", nargs="*", default=[], metavar="plugins=[PACKAGE]", help=TRUST)
+    parser.add_argument(
+        "keys",
+        nargs="*",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"plugins=[PACKAGE]: {TRUST}; data.root=FOLDER: where its data are now",
+    )
     options = parser.parse_args(arguments)
-    folder, trusted = options.folder, named_plugins(options.plugins)
+    folder = options.folder
+    trusted, root = given_keys(options.keys)
     from prsgd.cli.train import execute
     from prsgd.config.build import build_run
     from prsgd.run_folder import RunFolder
 
     config = RunFolder(folder).config()
+    if root:
+        config["data"] = {**config["data"], "root": root}
     try:
         run = build_run(config, trusted)
     except UserError as error:
@@ -29,12 +38,18 @@ def main(arguments: list[str]) -> int:
     return execute([(run, folder)], dry_run=False, figures={})
 
 
-def named_plugins(arguments: list[str]) -> list[str]:
-    """The packages of `plugins=[a,b]`, the only key that may be given with a run folder."""
-    named: list[str] = []
+def given_keys(arguments: list[str]) -> tuple[list[str], str]:
+    """The packages of `plugins=[a,b]` and the folder of `data.root=DIR`, all that may be given."""
+    named, root = list[str](), ""
     for argument in arguments:
-        found = re.fullmatch(r"plugins=\[(.*)\]", argument)
-        if not found:
-            raise UserError(f"{argument}: the run folder has its keys; only plugins=[...] fits")
-        named += [name.strip() for name in found[1].split(",")]
-    return named
+        key, _, value = argument.partition("=")
+        found = re.fullmatch(r"\[(.*)\]", value)
+        if key == "plugins" and found:
+            named += [name.strip() for name in found[1].split(",")]
+        elif key == "data.root" and value:
+            root = str(Path(value).expanduser().absolute())
+        else:
+            raise UserError(
+                f"{argument}: the run folder has its keys; only plugins=[...] and data.root=... fit"
+            )
+    return named, root

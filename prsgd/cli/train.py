@@ -43,6 +43,8 @@ def execute(
     from prsgd.run_folder import ENDED
 
     planned = plan_runs(runs)
+    if not torchrun_rank():
+        screens.show_data(planned)
     if dry_run:
         screens.show_plan(planned)
         return 0

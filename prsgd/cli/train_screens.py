@@ -8,10 +8,24 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from prsgd.console import amount, console, duration, show
+from prsgd.console import amount, console, duration, say, show
 from prsgd.cost import estimate
 from prsgd.launch.sweep import PlannedRun
 from prsgd.run_folder import ENDED, RunFolder
+
+
+def show_data(planned: Sequence[PlannedRun]) -> None:
+    """Say what was found of the user's own data, and what of them is dropped."""
+    lines = {}
+    for p in planned:
+        data, n = p.run.data, p.run.data.train_samples()
+        lines[f"{data.name()}: {data.found()}"] = bool(data.found())
+        dropped = n - p.run.drawn_per_epoch(n) if p.run.remainder == "drop" else 0
+        place = f"N = {p.run.workers}, b = {p.run.batch_size}"
+        lines[f"remainder=drop: {dropped:,} of {n:,} images in each epoch ({place})"] = dropped > 0
+    for line, is_true in lines.items():
+        if is_true:
+            say(line)
 
 
 def show_plan(planned: Sequence[PlannedRun]) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 
 from prsgd.config.registry import called, keys_of, known_class
 from prsgd.config.schema import GROUPS, Run, Settings
-from prsgd.fields import decides_curve, default_of
+from prsgd.errors import UserError
+from prsgd.fields import decides_curve, default_of, identity_of
 
 UNNAMED_PRECISION = "fp32"  # a name has the precision that `auto` came to, unless it is this
+LONGEST_NAME = 255  # bytes of a folder's name
 
 
 def curve_config(
@@ -60,16 +62,29 @@ def identity(run: Run, precision: str, fingerprint: str) -> dict[str, Any]:
     defaults = {f.name: default_of(f) for f in fields(Settings)} | {"precision": UNNAMED_PRECISION}
     for group, cls in classes.items():
         defaults |= {f"{group}.{f.name}": default_of(f) for f in fields(cls)}
-        if group in curve:  # the hash keeps the key of version 0.1 for the class of a group
-            del curve[group]
-            curve[f"{group}._target_"] = _short_name(cls)
     values = {name: v for name, v in curve.items() if name not in defaults or v != defaults[name]}
-    return {"data": fingerprint, **values}
+    return {"fingerprint": fingerprint, **values}
 
 
 def run_name(run: Run, precision: str, fingerprint: str) -> str:
-    """The run folder's name, such as `prsgd-I8-N4-s0-1a2b3c4d`."""
-    values = json.dumps(identity(run, precision, fingerprint), sort_keys=True)
+    """The run folder's name, such as `prsgd-I8-N4-s0-1a2b3c4d`; `UserError` if it is too long."""
+    return _named(run, identity(run, precision, fingerprint))
+
+
+def run_name_of_version_1(run: Run, precision: str) -> str:
+    """The name that version 0.1 gave this run, which dropped the remainder of each epoch."""
+    found = identity(run, precision, "")
+    classes = {group: type(getattr(run, group)) for group in GROUPS if group in found}
+    values = {key: found[key] for key in found.keys() - {"fingerprint", "remainder", *GROUPS}}
+    values |= {
+        f"{group}._target_": identity_of(cls).removeprefix("prsgd.")
+        for group, cls in classes.items()
+    }
+    return _named(run, {"data": run.data.fingerprint_of_version_1(), **values})
+
+
+def _named(run: Run, identity: Mapping[str, Any]) -> str:
+    values = json.dumps(identity, sort_keys=True)
     interval = getattr(run.algorithm, "interval", None)
     parts = [
         run.algorithm.name,
@@ -78,10 +93,10 @@ def run_name(run: Run, precision: str, fingerprint: str) -> str:
         f"s{run.seed}",
         hashlib.sha256(values.encode()).hexdigest()[:8],
     ]
-    return "-".join(parts)
-
-
-def _short_name(cls: type) -> str:
-    """The name of a class of prsgd; the path of any other."""
-    own = cls.__module__.partition(".")[0] == "prsgd"
-    return cls.__qualname__ if own else f"{cls.__module__}.{cls.__qualname__}"
+    name = "-".join(parts)
+    if (size := len(name.encode())) > LONGEST_NAME:
+        raise UserError(
+            f"{name[:40]}...: the run's name has {size} bytes, and a folder's can have at most "
+            f"{LONGEST_NAME}; it must have a shorter algorithm's name or a smaller seed"
+        )
+    return name

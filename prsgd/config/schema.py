@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from typing import Any
 
 from prsgd.algorithms.base import Algorithm
@@ -60,6 +61,7 @@ class Settings:
     speeds: list[float] = positives()
     epochs: float = positive(20.0)
     batch_size: int = whole(32, 1)
+    remainder: str = choice("carry", "carry", "drop")
     lr: float = positive(0.4)
     optimiser: str = choice("sgd", "sgd", "adamw")
     momentum: float = fraction(0.0, one=False)
@@ -109,24 +111,31 @@ class Run(Settings):
     data: DataSet
     schedule: Schedule
 
-    def steps_per_epoch(self, samples: int) -> int:
-        """Steps per worker in which all together draw `samples` images; the rest is dropped."""
+    def steps_per_epoch(self, samples: int) -> Fraction:
+        """Steps per worker in which all together draw `samples` images, less what is dropped."""
         if self.workers > samples:
             raise UserError(
                 f"workers={self.workers}: must be at most the {samples} training images"
             )
+        if self.remainder == "carry":
+            return Fraction(samples, self.workers * self.batch_size)
         if self.batch_size > samples // self.workers:
             raise UserError(
                 f"batch_size={self.batch_size}: must be at most {samples // self.workers}, a "
-                f"worker's part of {samples} training images (workers={self.workers})"
+                f"worker's part of {samples} training images (workers={self.workers}), with "
+                "remainder=drop"
             )
         if self.data.partition == "shared":
-            return samples // (self.workers * self.batch_size)
-        return samples // self.workers // self.batch_size
+            return Fraction(samples // (self.workers * self.batch_size))
+        return Fraction(samples // self.workers // self.batch_size)
+
+    def drawn_per_epoch(self, samples: int) -> int:
+        """Of the training images, those that are drawn in an epoch: all but what is dropped."""
+        return int(self.steps_per_epoch(samples) * self.workers * self.batch_size)
 
     def steps(self, samples: int) -> int:
         """T: the steps of the busiest worker in the whole run."""
-        wanted = self.epochs * self.steps_per_epoch(samples)
+        wanted = Fraction(self.epochs) * self.steps_per_epoch(samples)
         if wanted * self.workers > MAX_DRAWS:
             raise UserError(
                 f"epochs={self.epochs:g}: must be fewer; nobody can draw so many batches"
@@ -144,7 +153,7 @@ class Run(Settings):
         return RunInfo(
             workers=self.workers,
             steps=steps,
-            steps_per_epoch=self.steps_per_epoch(samples),
+            steps_per_epoch=float(self.steps_per_epoch(samples)),
             lr=lambda t: self.schedule.lr(t, steps, self.lr),
             iid=self.data.partition in ("shared", "iid"),
         )

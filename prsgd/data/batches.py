@@ -13,9 +13,9 @@ from prsgd.rng import Purpose, generator
 class Batches:
     """Draws of b = `batch_size` images from each worker's shard, or from all n images.
 
-    Without shards an epoch is one permutation of all images, dealt to the workers batch by batch;
-    each draws n // (N b) batches, and the rest is dropped. With shards each worker permutes its
-    own and draws len(shard) // b batches.
+    Without shards one permutation of all images after another is dealt to the workers, batch by
+    batch; with shards each worker permutes its own. With `carry` a batch may span permutations;
+    without it what is left of one, and is no batch for every worker, is dropped.
     """
 
     def __init__(
@@ -27,6 +27,7 @@ class Batches:
         seed: int,
         crop: int,
         flip: bool,
+        carry: bool,
     ) -> None:
         self.images = images
         self.shards = shards
@@ -35,7 +36,8 @@ class Batches:
         self.seed = seed
         self.crop = crop
         self.flip = flip
-        self._order = lru_cache(workers + 1)(self._permutation)
+        self.carry = carry
+        self._order = lru_cache(workers + 2)(self._permutation)
 
     def _permutation(self, epoch: int, worker: int | None) -> np.ndarray:
         if worker is None:
@@ -49,14 +51,24 @@ class Batches:
         """The indices (b,) of the images of a worker's draw; draws count from 0."""
         b = self.batch_size
         if self.shards is None:
-            n = len(self.images.train_labels)
-            epoch, place = divmod(draw, n // (self.workers * b))
-            place = place * self.workers + worker
-            order = self._order(epoch, None)
+            owner, length, sharers = None, len(self.images.train_labels), self.workers
+            batch = draw * sharers + worker
         else:
-            epoch, place = divmod(draw, len(self.shards[worker]) // b)
-            order = self._order(epoch, worker)
-        return order[place * b : (place + 1) * b]
+            owner, length, sharers = worker, len(self.shards[worker]), 1
+            batch = draw
+        if self.carry:
+            return self._stream(owner, length, batch * b)
+        epoch, batch = divmod(batch, length // (sharers * b) * sharers)
+        return self._stream(owner, length, epoch * length + batch * b)
+
+    def _stream(self, owner: int | None, length: int, place: int) -> np.ndarray:
+        """The b indices from `place` on in an owner's permutations, one after another."""
+        pieces: list[np.ndarray] = []
+        while missing := self.batch_size - sum(map(len, pieces)):
+            epoch, start = divmod(place, length)
+            pieces.append(self._order(epoch, owner)[start : start + missing])
+            place += len(pieces[-1])
+        return np.concatenate(pieces)
 
     def draw(self, worker: int, draw: int) -> tuple[Tensor, Tensor]:
         """(b, 3, h, w) float32 images, augmented and normalised, and (b,) labels."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prsgd.console import say
+from prsgd.data.digest import digest_of
 from prsgd.data.sets import DataSet, Track
-from prsgd.files import follow_umask
+from prsgd.errors import UserError
+from prsgd.files import follow_umask, read_bytes, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -34,32 +39,75 @@ class Images:
         return x.permute(0, 3, 1, 2)
 
 
-def cache_folder() -> Path:
-    """Where decoded sets are kept: $XDG_CACHE_HOME/prsgd, or ~/.cache/prsgd."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prsgd"
-
-
 def prepare(data: DataSet, cache: Path, track: Track) -> Path:
-    """The cache file of `data`, built under a lock by the first who asks for it."""
+    """The cache file of `data`, built under a lock by the first who asks for it.
+
+    A file that is not as it was written is built again. `UserError` where the cache cannot be
+    written.
+    """
     path = cache / f"{data.fingerprint()}.safetensors"
-    if path.exists():
-        return path
+    try:
+        if _is_whole(path):
+            return path
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_suffix(".lock")):
+            if not _is_whole(path):
+                if path.exists():
+                    say(f"{path} is damaged: reading the images of {data.name()} again")
+                _build(data, path, track)
+    except OSError as error:
+        raise UserError(
+            f"the cache {cache} cannot be written ({error.strerror or error}); set XDG_CACHE_HOME "
+            "to a folder that you may write to"
+        ) from error
+    return path
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a cache file has the digest that was noted when it was written."""
+    try:
+        return read_bytes(_note(path)).decode("ascii", "replace").strip() == digest_of(path)
+    except OSError:
+        return False
+
+
+def _note(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say("waiting for another process that reads the same images")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _build(data: DataSet, path: Path, track: Track) -> None:
+    """Read the set and write its cache file, which appears whole."""
     import numpy as np
-    from filelock import FileLock
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if path.exists():
-            return path
-        arrays = data.read(cache / "downloads", track)
-        pixels = arrays.train_images.reshape(-1, 3)
-        # Counting the 256 values first avoids a float copy of the whole set.
-        counts = np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
-        values = np.arange(256) / 255
-        mean = counts @ values / len(pixels)
-        std = np.sqrt(counts @ values**2 / len(pixels) - mean**2)
-        half_done = path.with_suffix(f".{os.getpid()}")
+    for leftover in path.parent.glob(f".{path.stem}.*"):
+        leftover.unlink()
+    arrays = data.read(path.parent / "downloads", track)
+    pixels = arrays.train_images.reshape(-1, 3)
+    # Counting the 256 values first avoids a float copy of the whole set.
+    counts = np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
+    values = np.arange(256) / 255
+    mean = counts @ values / len(pixels)
+    std = np.sqrt(counts @ values**2 / len(pixels) - mean**2)
+    half_done = path.with_name(f".{path.stem}.{os.getpid()}")
+    try:
         save_file(
             {
                 "train_images": np.ascontiguousarray(arrays.train_images),
@@ -73,14 +121,21 @@ def prepare(data: DataSet, cache: Path, track: Track) -> Path:
             {"classes": json.dumps(arrays.classes)},
         )
         follow_umask(half_done)
+        write_atomically(_note(path), digest_of(half_done) + "\n")
         half_done.replace(path)
-    return path
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    finally:
+        half_done.unlink(missing_ok=True)
 
 
 def load(path: Path, device: torch.device) -> Images:
     """Map the cache file, or copy it to a GPU."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, "pt", device=str(device)) as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return Images(**tensors, classes=json.loads(file.metadata()["classes"]))
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Images(**tensors, classes=json.loads(file.metadata()["classes"]))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"the cache file {path} cannot be read ({error}); train again") from error

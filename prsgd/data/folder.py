@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import warnings
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prsgd.data.digest import remembered, stamp
+from prsgd.data.listing import TREE, ImageFile, Listing, list_images
 from prsgd.data.sets import Arrays, DataSet, Track
 from prsgd.errors import UserError
 from prsgd.fields import text
+from prsgd.files import read_bytes
 
 if TYPE_CHECKING:
     import numpy as np
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-File = tuple[str, int]  # a file's name and its size in bytes
-TREE = "a folder with train/<class>/* and test/<class>/* images"
 
 
 @dataclass
@@ -36,72 +38,80 @@ class ImageFolder(DataSet):
         return Path(self.root).expanduser()
 
     @cached_property
-    def listing(self) -> dict[str, dict[str, list[File]]]:
-        """split -> class -> files, each sorted by name."""
-        found = {split: _classes(self.path, split) for split in ("train", "test")}
-        if unknown := sorted(found["test"].keys() - found["train"].keys()):
-            raise UserError(f"data.root={self.root}: test/{unknown[0]} has no images under train/")
-        return found
+    def listing(self) -> Listing:
+        return list_images(self.path)
 
     def class_count(self) -> int:
-        return len(self.listing["train"])
+        return len(self.listing.classes)
+
+    def found(self) -> str:
+        only = self.listing.classes[0] if self.class_count() == 1 else ""
+        warning = f"; all are of the one class {only}, so there is nothing to learn" if only else ""
+        return f"{self.listing}{warning}"
 
     def content(self) -> str:
+        return self._content
+
+    @cached_property
+    def _content(self) -> str:
+        files = self.listing.files
+        stamps = b"".join(stamp(os.fsencode(file.path), file.stat) for file in files)
+        newest = max(max(file.stat.st_mtime, file.stat.st_ctime) for file in files)
+        return remembered(stamps, newest, self._read_content)
+
+    def _read_content(self) -> str:
+        with ThreadPoolExecutor() as pool:
+            digests = pool.map(lambda file: hashlib.sha256(self._bytes(file)), self.listing.files)
+            return self._combined(digest.hexdigest() for digest in digests)
+
+    def _combined(self, digests: Iterable[str]) -> str:
+        """The digest of all images in order, each with its split and its class's number."""
+        classes = {name: number for number, name in enumerate(self.listing.classes)}
+        lines = (
+            f"{file.split} {classes[file.name]} {digest}\n"
+            for file, digest in zip(self.listing.files, digests, strict=True)
+        )
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def content_of_version_1(self) -> str:
         return "\n".join(
-            f"{split}/{name}/{file} {size}"
-            for split, classes in self.listing.items()
-            for name, files in classes.items()
-            for file, size in files
+            f"{file.path} {file.stat.st_size}"
+            for file in self.listing.files
+            if "/" not in file.inside
         )
 
     def train_samples(self) -> int:
-        return sum(map(len, self.listing["train"].values()))
+        return self.listing.count("train")
 
     def read(self, downloads: Path, track: Track) -> Arrays:
         import numpy as np
+        from PIL import Image
 
-        names = list(self.listing["train"])
-        files = [
-            (self.path / split / name / file, names.index(name))
-            for split, classes in self.listing.items()
-            for name, found in classes.items()
-            for file, _ in found
-        ]
-        with ThreadPoolExecutor() as pool:
-            decoded = pool.map(lambda file: _decode(file[0], self.size), files)
-            images = np.stack(list(track(decoded, len(files))))
-        labels = np.array([label for _, label in files])
+        files, names = self.listing.files, self.listing.classes
+        with ThreadPoolExecutor() as pool, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            read = list(track(pool.map(self._image, files), len(files)))
+        if self._combined(digest for _, digest in read) != self.content():
+            raise UserError(f"data.root={self.root}: the images changed while they were read")
+        images = np.stack([image for image, _ in read])
+        labels = np.array([names.index(file.name) for file in files])
         n = self.train_samples()
         return Arrays(images[:n], labels[:n], images[n:], labels[n:], len(names))
 
+    def _image(self, file: ImageFile) -> tuple[np.ndarray, str]:
+        """The decoded file, and the digest of its bytes."""
+        from prsgd.data.decode import decode
 
-def _classes(root: Path, split: str) -> dict[str, list[File]]:
-    if not root.is_dir():
-        raise UserError(f"data.root={root}: there is no such folder; it must be {TREE}")
-    if not (root / split).is_dir():
-        raise UserError(f"data.root={root}: it has no {split}/; it must be {TREE}")
-    classes = {
-        name: sorted(
-            (entry.name, entry.stat().st_size)
-            for entry in os.scandir(root / split / name)
-            if entry.name.lower().endswith(SUFFIXES)
-        )
-        for name in sorted(e.name for e in os.scandir(root / split) if e.is_dir())
-    }
-    if not any(classes.values()):
-        raise UserError(f"data.root={root}: {split}/ holds no images; it must be {TREE}")
-    if empty := [name for name, files in classes.items() if not files]:
-        raise UserError(f"data.root={root}: {split}/{empty[0]} holds no images")
-    return classes
+        content = self._bytes(file)
+        try:
+            return decode(content, self.size), hashlib.sha256(content).hexdigest()
+        except Exception as error:  # Pillow raises many kinds over a broken file
+            path = self.path / file.path
+            raise UserError(f"data: {path} is not a readable image ({error})") from error
 
-
-def _decode(path: Path, size: int) -> np.ndarray:
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            image.draft("RGB", (size, size))
-            return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size)))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"data: {path} is not a readable image ({error})") from error
+    def _bytes(self, file: ImageFile) -> bytes:
+        try:
+            return read_bytes(self.path / file.path)
+        except OSError as error:
+            path = self.path / file.path
+            raise UserError(f"data: {path} cannot be read ({error.strerror})") from error

@@ -6,9 +6,11 @@ from prsgd.rng import Purpose, generator
 
 
 def shards(
-    kind: str, labels: np.ndarray, workers: int, alpha: float, seed: int
+    kind: str, labels: np.ndarray, workers: int, alpha: float, seed: int, carry: bool
 ) -> list[np.ndarray] | None:
-    """Indices of each worker's shard, n // N of them each; None where all share everything.
+    """Indices of each worker's shard; None where all share everything.
+
+    Each has n // N images; with `carry` the first n mod N workers have one more.
 
     iid: a random split. by_label: sorted by label and cut, so that a worker sees few classes.
     dirichlet: worker i's shares of the C classes are Dirichlet(alpha C p), where p are the set's
@@ -19,26 +21,26 @@ def shards(
         return None
     rng = generator(Purpose.PARTITION, seed)
     order = rng.permutation(len(labels))
-    size = len(labels) // workers
+    size, rest = divmod(len(labels), workers)
+    sizes = [size + (carry and worker < rest) for worker in range(workers)]
     if kind == "dirichlet":
-        return _dirichlet(order, labels, workers, size, alpha, rng)
+        return _dirichlet(order, labels, sizes, alpha, rng)
     if kind == "by_label":
         order = order[np.argsort(labels[order], kind="stable")]
-    return [order[i * size : (i + 1) * size] for i in range(workers)]
+    return np.split(order, np.cumsum(sizes))[:workers]
 
 
 def _dirichlet(
     order: np.ndarray,
     labels: np.ndarray,
-    workers: int,
-    size: int,
+    sizes: list[int],
     alpha: float,
     rng: np.random.Generator,
 ) -> list[np.ndarray]:
     stock = [order[labels[order] == label] for label in np.unique(labels)]
     prior = np.array([len(pile) for pile in stock]) / len(labels)
     result = []
-    for _ in range(workers):
+    for size in sizes:
         shares = rng.dirichlet(alpha * prior * len(prior))
         taken: list[np.ndarray] = []
         while missing := size - sum(map(len, taken)):

@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prsgd.errors import UserError
-from prsgd.fields import choice, flag, positive, text, whole
+from prsgd.fields import choice, flag, identity_of, positive, text, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +55,18 @@ class DataSet(ABC):
 
     @abstractmethod
     def content(self) -> str:
-        """What the arrays depend on, in text: the fingerprint is its hash. Refuses a bad folder."""
+        """What the arrays depend on, in text, such as a digest of the bytes that they come from.
+
+        The fingerprint is its hash. Refuses a bad folder.
+        """
+
+    def content_of_version_1(self) -> str:
+        """What version 0.1 knew the set by."""
+        return ""
+
+    def found(self) -> str:
+        """What is there, in words, for a set that every user has in another form; else nothing."""
+        return ""
 
     @abstractmethod
     def train_samples(self) -> int:
@@ -71,8 +85,22 @@ class DataSet(ABC):
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that stand for the content at this size."""
-        what = f"1 {type(self).__name__} {self.size} {self.content()}"
-        return hashlib.sha256(what.encode()).hexdigest()[:16]
+        return _digest(f"2 {identity_of(type(self))} {self.size} {self.content()}")
+
+    def fingerprint_of_version_1(self) -> str:
+        """The same as version 0.1 computed it, by which its runs are recognised."""
+        return _digest(f"1 {type(self).__name__} {self.size} {self.content_of_version_1()}")
+
+    def located(self) -> DataSet:
+        """The same set with the folder that it is in as an absolute path, for a record."""
+        same: Any = copy(self)
+        if getattr(same, "root", "auto") != "auto":
+            same.root = str(Path(same.root).expanduser().absolute())
+        return same  # type: ignore[no-any-return]
+
+
+def _digest(what: str) -> str:
+    return hashlib.sha256(what.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 @dataclass
@@ -82,6 +110,7 @@ class Torchvision(DataSet):
     root: str = text("auto", "auto or the folder that holds the files", decides_curve=False)
     source: ClassVar[str]
     samples: ClassVar[int]
+    checksums: ClassVar[dict[str, str]]  # file -> MD5, as torchvision publishes them
     class_number: ClassVar[int] = 10
 
     @property
@@ -89,7 +118,7 @@ class Torchvision(DataSet):
         return self.source
 
     def content(self) -> str:
-        return ""
+        return " ".join(self.checksums.values())
 
     def train_samples(self) -> int:
         return self.samples
@@ -102,7 +131,7 @@ class Torchvision(DataSet):
         from torchvision import datasets
 
         torch.set_num_threads(1)  # threads of torch would hang a process that is forked later
-        root = downloads if self.root == "auto" else Path(self.root).expanduser()
+        root = self._folder(downloads)
         try:
             splits = [
                 getattr(datasets, self.source)(root, train=train, download=True)
@@ -119,6 +148,9 @@ class Torchvision(DataSet):
         )
         return Arrays(images, labels, test_images, test_labels, len(splits[0].classes))
 
+    def _folder(self, downloads: Path) -> Path:
+        return downloads if self.root == "auto" else Path(self.root).expanduser()
+
 
 @dataclass
 class CIFAR10(Torchvision):
@@ -126,6 +158,9 @@ class CIFAR10(Torchvision):
 
     source: ClassVar[str] = "CIFAR10"
     samples: ClassVar[int] = 50_000
+    checksums: ClassVar[dict[str, str]] = {
+        "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a"
+    }
 
 
 @dataclass
@@ -134,6 +169,9 @@ class CIFAR100(Torchvision):
 
     source: ClassVar[str] = "CIFAR100"
     samples: ClassVar[int] = 50_000
+    checksums: ClassVar[dict[str, str]] = {
+        "cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85"
+    }
     class_number: ClassVar[int] = 100
 
 
@@ -143,6 +181,29 @@ class FashionMNIST(Torchvision):
 
     source: ClassVar[str] = "FashionMNIST"
     samples: ClassVar[int] = 60_000
+    checksums: ClassVar[dict[str, str]] = {
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+    }
+
+    def read(self, downloads: Path, track: Track) -> Arrays:
+        arrays = super().read(downloads, track)
+        self._refuse_others(self._folder(downloads))
+        return arrays
+
+    def _refuse_others(self, folder: Path) -> None:
+        """Compare the files with those that were published: torchvision asks for names only."""
+        for name, checksum in self.checksums.items():
+            packed = folder / self.source / "raw" / name
+            try:
+                content = packed.read_bytes()
+                same = gzip.decompress(content) == packed.with_suffix("").read_bytes()
+            except (OSError, EOFError, zlib.error) as error:
+                raise UserError(f"data: {packed} cannot be read ({error})") from error
+            if not same or hashlib.md5(content, usedforsecurity=False).hexdigest() != checksum:
+                raise UserError(f"data: {packed} or what was unpacked from it is not as published")
 
 
 @dataclass
@@ -152,12 +213,14 @@ class Digits(DataSet):
     Every sixth image is a test image.
     """
 
+    checksum: ClassVar[str] = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
+
     @property
     def title(self) -> str:
         return "digits"
 
     def content(self) -> str:
-        return ""
+        return self.checksum
 
     def train_samples(self) -> int:
         return 1498
@@ -170,9 +233,12 @@ class Digits(DataSet):
         from sklearn.datasets import load_digits
 
         bunch = load_digits()
-        images = resized((bunch.images * (255 / 16)).round().astype(np.uint8), self.size)
+        pixels, labels = bunch.images.astype(np.uint8), bunch.target
+        both = pixels.tobytes() + labels.astype(np.uint8).tobytes()
+        if hashlib.sha256(both).hexdigest() != self.checksum:
+            raise UserError("data=digits: the installed scikit-learn has other digits than prsgd's")
+        images = resized((pixels * (255 / 16)).round().astype(np.uint8), self.size)
         test = np.arange(len(images)) % 6 == 5
-        labels = bunch.target
         return Arrays(images[~test], labels[~test], images[test], labels[test], 10)
 
 
@@ -190,6 +256,9 @@ class Synthetic(DataSet):
 
     def content(self) -> str:
         return f"{self.train} {self.test} {self.classes}"
+
+    def content_of_version_1(self) -> str:
+        return self.content()
 
     def train_samples(self) -> int:
         return self.train

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prsgd.config.naming import run_name
+from prsgd.config.naming import run_name, run_name_of_version_1
 from prsgd.config.plan import Job, Plan, decide
 from prsgd.config.schema import Run
 from prsgd.console import print_error, track
-from prsgd.data.cache import cache_folder, prepare
+from prsgd.data.cache import prepare
+from prsgd.data.digest import cache_folder
 from prsgd.errors import UserError
 from prsgd.launch.job import launch
 from prsgd.launch.process import gave_up
 from prsgd.launch.torchrun import torchrun_rank
-from prsgd.run_folder import RunFolder
+from prsgd.run_folder import ENDED, RunFolder
 from prsgd.training.machine import this_machine
+
+PRECISIONS = ("fp32", "bf16")  # what `auto` may come to
 
 
 @dataclass(frozen=True)
@@ -41,20 +45,63 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]]) -> list[PlannedRun]:
     for run, folder in runs:
         run.steps(run.data.train_samples())
         check_writable(folder or Path(run.out).expanduser())
-        if folder and RunFolder(folder).fingerprint() not in (None, run.data.fingerprint()):
-            raise UserError(f"{folder}: the data have changed since it was started")
     if torchrun_rank() is not None and len(runs) > 1:
         raise UserError("-m: a sweep cannot run under torchrun; start one torchrun per run")
     machine = this_machine()
     planned: dict[Path, PlannedRun] = {}
     for run, given in runs:
         plan = decide(run, machine, os.environ, alone=len(runs) == 1)
-        decided = replace(run, precision=plan.precision)
-        path = given or Path(run.out).expanduser() / run_name(
-            run, plan.precision, run.data.fingerprint()
-        )
+        decided = replace(run, precision=plan.precision, data=run.data.located())
+        path = given or Path(run.out).expanduser() / _name(decided)
+        if given:
+            refuse_changed(RunFolder(path), decided)
+        else:
+            refuse_begun(RunFolder(path), run, decided)
         planned.setdefault(path, PlannedRun(decided, plan, RunFolder(path)))
     return list(planned.values())
+
+
+def _name(run: Run) -> str:
+    return run_name(run, run.precision, run.data.fingerprint())
+
+
+def refuse_changed(folder: RunFolder, run: Run) -> None:
+    """Refuse to go on where the data or the keys are not those that the run began with."""
+    names, fingerprints = {_name(run)}, {None, run.data.fingerprint()}
+    if folder.version == 1:
+        names.add(run_name_of_version_1(run, run.precision))
+        fingerprints.add(run.data.fingerprint_of_version_1())
+    if folder.fingerprint() not in fingerprints:
+        raise UserError(f"{folder.path}: the data have changed since it was started")
+    name = folder.path.absolute().name
+    if re.search("-[0-9a-f]{8}$", name) and name not in names:
+        raise UserError(
+            f"{folder.path}/config.yaml has other keys than the run began with, as its name shows; "
+            "restore them, or begin a run with these by prsgd train"
+        )
+
+
+def refuse_begun(folder: RunFolder, asked: Run, decided: Run) -> None:
+    """Refuse to start anew what is unfinished in a folder of another name.
+
+    Version 0.1 had other names, and `precision=auto` comes to another one on another machine.
+    """
+    if folder.status()[0] != "new":
+        return
+    others = PRECISIONS if asked.precision == "auto" else [decided.precision]
+    found = {
+        folder.path.with_name(run_name_of_version_1(decided, other)): "begun by version 0.1"
+        for other in others
+    }
+    for other in others:
+        name = run_name(decided, other, decided.data.fingerprint())
+        found[folder.path.with_name(name)] = f"begun with precision={other}"
+    for path, how in found.items():
+        if path != folder.path and RunFolder(path).status()[0] not in ("new", *ENDED):
+            raise UserError(
+                f"{path} is this run, {how} and not finished: go on by `prsgd run {path}`, or "
+                "choose another out to begin anew"
+            )
 
 
 def train_all(pending: Sequence[PlannedRun], planned: int) -> list[int]:

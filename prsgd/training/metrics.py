@@ -22,13 +22,17 @@ CONSENSUS_IMAGES = 10_000  # training images on which the consensus is evaluated
 class Metrics:
     """The measurements of one run. Every process takes part in them."""
 
-    def __init__(self, run: Run, workers: RowWorkers, images: Images, clock: Clock) -> None:
+    def __init__(
+        self, run: Run, workers: RowWorkers, images: Images, clock: Clock, version: int
+    ) -> None:
+        """`version` is that of the record: an epoch of version 1 lacks what is dropped."""
         self.run = run
         self.workers = workers
         self.images = images
         self.clock = clock
         n = len(images.train_labels)
         self.info = run.info(n)
+        self._epoch_images = run.drawn_per_epoch(n) if version == 1 else n
         sample = generator(Purpose.EVALUATION).permutation(n)[:CONSENSUS_IMAGES]
         self._sample = torch.from_numpy(sample).to(images.train_labels.device).sort().values
         self._virtual_time = 0.0  # seconds of the virtual clock at the last round
@@ -43,7 +47,7 @@ class Metrics:
         """Passes over the data that all workers together have made."""
         workers = self.run.workers
         drawn = self.run.algorithm.batches_drawn(t, workers)
-        return drawn / (workers * self.info.steps_per_epoch)
+        return drawn * self.run.batch_size / self._epoch_images
 
     def lr(self, t: int) -> float:
         """γ of step t."""

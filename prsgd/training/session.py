@@ -34,9 +34,9 @@ class Session:
         self.trackers = trackers
         self.communicator = workers.communicator
         self.clock = Clock(self.communicator.clock)
-        self.metrics = Metrics(self.run, workers, images, self.clock)
-        self.steps = self.metrics.info.steps  # T
         folder = RunFolder(job.folder)
+        self.metrics = Metrics(self.run, workers, images, self.clock, folder.version)
+        self.steps = self.metrics.info.steps  # T
         self.checkpoints = Checkpoints(folder, workers, self.metrics, self.run.checkpoint_seconds)
         self.silent_steps = max(1, SILENT_GRADIENTS // self.run.workers)
 

@@ -19,15 +19,16 @@ def build_workers(run: Run, images: Images, communicator: Communicator, bf16: bo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(generator(Purpose.MODEL, run.seed).integers(1 << 31)))
         model = run.model.build(size, images.classes)
-    data, labels = run.data, images.train_labels.cpu().numpy()
+    data, labels, carry = run.data, images.train_labels.cpu().numpy(), run.remainder == "carry"
     batches = Batches(
         images,
-        shards(data.partition, labels, run.workers, data.alpha, run.seed),
+        shards(data.partition, labels, run.workers, data.alpha, run.seed, carry),
         run.workers,
         run.batch_size,
         run.seed,
         data.crop,
         data.flip,
+        carry,
     )
     if communicator.device.type == "cuda" and not bf16:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
