@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,6 +14,51 @@ from rich.table import Table
 T = TypeVar("T")
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class LastingStream:
+    """A text stream that falls silent where it can no longer be written to: output is no training.
+
+    What cannot be encoded is escaped.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        try:
+            self.stream.write(text)
+        except (OSError, ValueError):
+            self._silence()
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except (OSError, ValueError):
+            self._silence()
+
+    def _silence(self) -> None:
+        """Let the descriptor lead nowhere, what is still in the stream's buffer included."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def outlast_the_terminal() -> None:
+    """From here on a closed or full stdout or stderr changes nothing but what is seen."""
+    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file to be opened would get its number
+            os.open(os.devnull, os.O_RDWR)
+        if number:
+            stream = getattr(sys, name) or os.fdopen(os.dup(number), "w")
+            setattr(sys, name, LastingStream(stream))
 
 
 def print_error(message: str) -> None:

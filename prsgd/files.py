@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from prsgd.errors import UserError
+
+SCRATCH = "prsgd-"  # how the names of scratch folders begin
 
 
 def read_bytes(path: Path) -> bytes:
@@ -65,3 +70,29 @@ def follow_umask(path: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(0o666 & ~umask)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder that is gone afterwards. Those of processes that were killed are removed first."""
+    for leftover in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        _remove_leftover(leftover)
+    folder = Path(tempfile.mkdtemp(prefix=SCRATCH))
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_leftover(folder: Path) -> None:
+    """Remove a scratch folder whose lock nobody holds: its process and all that it forked ended."""
+    try:
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            return
+        with (folder / ".lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return

@@ -83,8 +83,8 @@ REFUSED = {
     "train nesterov=true": "nesterov=true: needs momentum above 0",
     "train momentum_at_sync=drop": "momentum_at_sync=drop: must be one of average, keep, reset",
     "train workers=60000": "workers=60000: must be at most the 50000 training images",
-    "train batch_size=12501": "batch_size=12501: must be at most 12500, a worker's part of 50000 "
-    "training images (workers=4)",
+    "train batch_size=12501 remainder=drop": "batch_size=12501: must be at most 12500, a worker's "
+    "part of 50000 training images (workers=4), with remainder=drop",
     "train processes=5": "processes=5: must be auto or at most workers=4: a process hosts one "
     "worker or more",
     "train model=resnet21": f"model=resnet21: must be one of {ALLOWED_MODELS}",
@@ -106,7 +106,7 @@ REFUSED = {
     "train data=image_folder data.root=no_test": f"data.root=no_test: it has no test/; {TREE}",
     "train data=image_folder data.root=empty": f"data.root=empty: train/ holds no images; {TREE}",
     "train data=image_folder data.root=unreadable workers=1 batch_size=1": "data: "
-    "unreadable/train/bee/2.png is not a readable image",
+    "{folder}/unreadable/train/bee/2.png is not a readable image (its format is unknown)",
     "train data=synthetic out=file/runs": "out=file/runs: cannot be written; it must be in a "
     "folder that you may write to",
     "train -m interval=8,0": "interval=0: must be a whole number of at least 1",
@@ -167,9 +167,10 @@ def test_bad_input_gets_one_line(prsgd: Command, mess: Path, command: str) -> No
     done = prsgd(*command.split())
     seconds = time.monotonic() - start
     assert done.returncode == 2
-    assert done.stderr.startswith(f"prsgd: {REFUSED[command]}")
+    assert done.stderr.startswith(f"prsgd: {REFUSED[command]}".replace("{folder}", str(mess)))
     assert done.stderr.count("\n") == 1
-    assert not done.stdout.replace("reading images", "").strip(" ━0123456789/:-\n")
+    said = re.sub("reading images|unreadable: .* images", "", done.stdout)
+    assert not said.strip(" ━0123456789/:-\n")
     assert {path for path in mess.rglob("*") if "cache" not in path.parts} == before
     if seconds > 5:  # a busy machine may be slow once
         start = time.monotonic()
@@ -277,6 +278,7 @@ def test_a_sweep_under_torchrun_is_refused(prsgd: Command, tmp_path: Path, cache
     torchrun = {
         "TORCHELASTIC_RUN_ID": "x",
         "RANK": "0",
+        "LOCAL_RANK": "0",
         "WORLD_SIZE": "1",
         "LOCAL_WORLD_SIZE": "1",
         "XDG_CACHE_HOME": str(cache),

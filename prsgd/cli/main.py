@@ -8,7 +8,7 @@ import signal
 import sys
 from importlib import import_module
 
-from prsgd.console import print_error
+from prsgd.console import outlast_the_terminal, print_error
 from prsgd.errors import UserError
 
 COMMANDS = ("train", "run", "figures", "verify", "advise", "algorithms", "data")
@@ -17,6 +17,7 @@ USER_ERROR = 2  # the exit code of a mistake in what the user gave
 
 def main() -> None:
     """Carry out the command line; exits with the code that `help.OVERVIEW` documents."""
+    outlast_the_terminal()
     os.environ["MPLBACKEND"] = "agg"  # figures go into files; a notebook's backend may not be here
     try:
         code = dispatch(sys.argv[1:])

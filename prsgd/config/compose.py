@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from prsgd.config.explain import explain, with_source
 from prsgd.config.schema import Run
 from prsgd.config.table import expand
 from prsgd.errors import UserError
+from prsgd.files import scratch_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -51,18 +50,16 @@ def compose(
             raise SystemExit(code)
 
     config_dirs(arguments)
-    nowhere = tempfile.mkdtemp(prefix="prsgd-")  # for the files that Hydra writes of a sweep
-    for_hydra = list(_for_hydra(arguments, nowhere))
-    sys.argv = ["prsgd train", *for_hydra]
-    try:
-        collect()
-        plain = _plain(composed)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(explain(error, for_hydra, config_dirs(arguments))) from error
-    finally:
-        shutil.rmtree(nowhere)
+    with scratch_folder() as nowhere:  # for the files that Hydra writes of a sweep
+        for_hydra = list(_for_hydra(arguments, nowhere))
+        sys.argv = ["prsgd train", *for_hydra]
+        try:
+            collect()
+            plain = _plain(composed)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(explain(error, for_hydra, config_dirs(arguments))) from error
     if not composed and not sent and {"-m", "--multirun"} & {*arguments}:
         raise UserError("-m: the sweep is empty; one of its keys has no values")
     try:
@@ -78,7 +75,7 @@ def _is_basic(hydra: Any) -> bool:
     return bool(single or (launcher.endswith("BasicLauncher") and sweeper.endswith("BasicSweeper")))
 
 
-def _for_hydra(arguments: list[str], nowhere: str) -> Iterator[str]:
+def _for_hydra(arguments: list[str], nowhere: Path) -> Iterator[str]:
     """The arguments in Hydra's grammar: flags first, which argparse wants."""
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     yield from (a for a in arguments if a not in overrides)

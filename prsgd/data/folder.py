@@ -100,14 +100,18 @@ class ImageFolder(DataSet):
 
     def _image(self, file: ImageFile) -> tuple[np.ndarray, str]:
         """The decoded file, and the digest of its bytes."""
+        from PIL import UnidentifiedImageError
+
         from prsgd.data.decode import decode
 
         content = self._bytes(file)
         try:
             return decode(content, self.size), hashlib.sha256(content).hexdigest()
         except Exception as error:  # Pillow raises many kinds over a broken file
+            unknown = isinstance(error, UnidentifiedImageError)
+            why = "its format is unknown" if unknown else str(error) or type(error).__name__
             path = self.path / file.path
-            raise UserError(f"data: {path} is not a readable image ({error})") from error
+            raise UserError(f"data: {path} is not a readable image ({why})") from error
 
     def _bytes(self, file: ImageFile) -> bytes:
         try:

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from prsgd.distributed.heartbeat import Heartbeat
+from prsgd.distributed.meeting import Meeting
 from prsgd.distributed.placement import groups_of, hosts, placement
 from prsgd.distributed.reduction import Reduction, exact_mean, fast_mean
 from prsgd.distributed.wire import BYTES_PER_NUMBER
@@ -43,7 +44,9 @@ class Communicator:
         reduction: str,
         processes: int = 1,
         timeout: float = 300.0,
+        meeting: Meeting | None = None,
     ) -> None:
+        """`meeting` is where the ranks of an agent of our own meet; others have torchrun's."""
         self.workers = workers
         self.processes = processes
         self.timeout = timedelta(seconds=timeout)
@@ -62,11 +65,14 @@ class Communicator:
         if self.processes > 1:
             backend = "nccl" if device == "cuda" else "gloo"
             try:
-                dist.init_process_group(backend, timeout=self.timeout)
+                if meeting:
+                    meeting.join(backend, self.rank, processes, timeout=self.timeout)
+                else:
+                    dist.init_process_group(backend, timeout=self.timeout)
             except dist.DistError as error:
                 raise ProcessLost(f"{LOST}: not all came to the start") from error
             self._gloo = dist.new_group(timeout=self.timeout, backend="gloo")  # type: ignore[assignment]
-            self._heartbeat = Heartbeat(self.rank, self.processes)
+            self._heartbeat = Heartbeat(self.rank, processes, meeting and meeting.beats)
         self._step = 0
         self._buffers: dict[int, Tensor] = {}  # by their length
         self._subgroups: dict[

@@ -12,6 +12,7 @@ from prsgd.launch.elastic import follow_agent, start_ranks
 from prsgd.launch.process import prepare_torch
 
 if TYPE_CHECKING:
+    from prsgd.distributed.meeting import Meeting
     from prsgd.training.calibrate import Measured
 
 
@@ -32,15 +33,15 @@ def calibrate(run: Run, plan: Plan) -> Measured:
         raise UserError(f"--calibrate: {why}") from error
 
 
-def measuring_rank(run: Run, plan: Plan) -> Measured:
+def measuring_rank(meeting: Meeting, run: Run, plan: Plan) -> Measured:
     """One rank's part in it."""
     follow_agent()
-    return measure_here(run, plan)
+    return measure_here(run, plan, meeting)
 
 
-def measure_here(run: Run, plan: Plan) -> Measured:
+def measure_here(run: Run, plan: Plan, meeting: Meeting | None = None) -> Measured:
     """One process's part in it."""
     prepare_torch(plan)
     from prsgd.training.calibrate import measure
 
-    return measure(run, plan)
+    return measure(run, plan, meeting)

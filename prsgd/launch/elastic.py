@@ -13,12 +13,16 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prsgd.config.plan import Job, Plan
+from prsgd.files import scratch_folder
 from prsgd.launch.process import CODES, gave_up, work
 from prsgd.run_folder import RunFolder
 from prsgd.training.interrupt import SIGNAL_WEIGHTS, Interrupt
+
+if TYPE_CHECKING:
+    from prsgd.distributed.meeting import Meeting
 
 T = TypeVar("T")
 
@@ -26,32 +30,38 @@ T = TypeVar("T")
 def start_ranks(
     plan: Plan, function: Callable[..., T], *arguments: Any, restarts: int = 0, ours: bool = False
 ) -> dict[int, T]:
-    """Call `function` in every rank; returns what each rank returned.
+    """Call `function` in every rank, with where they meet; returns what each rank returned.
 
     When a rank ends in another way, all are started again, up to `restarts` times. With `ours` the
     caller handles signals; without it they raise torch's SignalException.
     """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from prsgd.distributed.meeting import Meeting
 
     _silence_elastic()
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")  # seconds for a last checkpoint
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # it keeps addresses of dead ranks
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=plan.processes,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        rdzv_configs={"is_host": True},
-        local_addr="localhost",
-        max_restarts=restarts,
-        start_method=plan.start,
-    )
-    if ours and agent_can_leave_signals():
-        config.signals_to_handle = "SIGQUIT"
-    found: dict[int, T] = elastic_launch(config, function)(*arguments)
-    return found
+    with scratch_folder() as folder:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=plan.processes,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint=str(folder / "agent"),
+            rdzv_configs={"store_type": "file"},  # a store that listens would run what it is sent
+            local_addr="localhost",
+            max_restarts=restarts,
+            start_method=plan.start,
+            logs_specs=DefaultLogsSpecs(log_dir=str(folder / "logs")),
+        )
+        if ours and agent_can_leave_signals():
+            config.signals_to_handle = "SIGQUIT"
+        meeting = Meeting.of(plan.processes, folder)
+        found: dict[int, T] = elastic_launch(config, function)(meeting, *arguments)
+        return found
 
 
 def agent_can_leave_signals() -> bool:
@@ -61,12 +71,12 @@ def agent_can_leave_signals() -> bool:
     return "signals_to_handle" in LaunchConfig.__dataclass_fields__
 
 
-def rank_main(job: Job, interrupt: Interrupt) -> int:
+def rank_main(meeting: Meeting, job: Job, interrupt: Interrupt) -> int:
     """One rank's work for a job; returns its exit code."""
     follow_agent()
     if gave_up(RunFolder(job.folder)):
         return CODES["failed"]
-    code = work(job, interrupt)
+    code = work(job, interrupt, meeting)
     if _orphaned() or (code >= 128 and not agent_can_leave_signals()):
         os._exit(code)  # the agent would not take a returned value
     if code == CODES["failed"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from prsgd.config.plan import Job, Plan
 from prsgd.console import print_error
@@ -11,17 +12,20 @@ from prsgd.launch.memory import keep_freed_memory
 from prsgd.run_folder import RunFolder
 from prsgd.training.interrupt import Interrupt
 
+if TYPE_CHECKING:
+    from prsgd.distributed.meeting import Meeting
+
 CODES = {"done": 0, "diverged": 3, "failed": 1}  # exit codes by status
 
 
-def work(job: Job, interrupt: Interrupt) -> int:
+def work(job: Job, interrupt: Interrupt, meeting: Meeting | None = None) -> int:
     """Train, and return the exit code."""
     with interrupt:
         prepare_torch(job.plan)
         from prsgd.training.loop import train
 
         try:
-            outcome = train(job, interrupt)
+            outcome = train(job, interrupt, meeting)
         except Exception:
             if not job.plan.has_agent:
                 print_failure(RunFolder(job.folder))

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from prsgd.config.plan import Plan
 from prsgd.config.schema import Run
 from prsgd.distributed.communicator import Communicator
+from prsgd.distributed.meeting import Meeting
 from prsgd.training.workers import RowWorkers
 
 WARM, LAPS = 3, 12
@@ -24,9 +25,11 @@ class Measured:
     full: float  # an all-reduce of the model
 
 
-def measure(run: Run, plan: Plan) -> Measured:
+def measure(run: Run, plan: Plan, meeting: Meeting | None = None) -> Measured:
     """Measure, as one of the processes; all return the same numbers."""
-    communicator = Communicator(run.workers, plan.device, run.reduction, plan.processes)
+    communicator = Communicator(
+        run.workers, plan.device, run.reduction, plan.processes, run.timeout, meeting
+    )
     size = run.data.size
     images = torch.randn(run.batch_size, size, size, 3, device=communicator.device)
     images = images.permute(0, 3, 1, 2)

@@ -17,6 +17,7 @@ from prsgd.config.plan import Job
 from prsgd.console import print_error
 from prsgd.data.cache import load
 from prsgd.distributed.communicator import Communicator
+from prsgd.distributed.meeting import Meeting
 from prsgd.errors import ProcessLost, UserError
 from prsgd.run_folder import RunFolder
 from prsgd.training.environment import describe
@@ -62,10 +63,11 @@ def loop(
     return session.done()
 
 
-def train(job: Job, interrupt: Callable[[], int]) -> Outcome:
+def train(job: Job, interrupt: Callable[[], int], meeting: Meeting | None = None) -> Outcome:
     """Train from the newest checkpoint to the end; the status is in the run folder as well.
 
     `interrupt` is asked before every step for the weight of a signal that came, 0 for none.
+    `meeting` is where the ranks of an agent of our own find each other.
     """
     communicator = None
     try:
@@ -75,6 +77,7 @@ def train(job: Job, interrupt: Callable[[], int]) -> Outcome:
             job.run.reduction,
             job.plan.processes,
             job.run.timeout,
+            meeting,
         )
         return _train(communicator, job, interrupt)
     except Exception as error:

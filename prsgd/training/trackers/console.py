@@ -60,7 +60,7 @@ class ConsoleTracker(Tracker):
     def log(self, row: dict[str, Any]) -> None:
         self.accuracy = f"  test {row['test_accuracy']:.1%}"
         self._say(
-            f"epoch {row['epoch']:g}/{self.epochs:g}  step {row['step']:,}"
+            f"epoch {row['epoch']:.4g}/{self.epochs:g}  step {row['step']:,}"
             f"  round {row['round']:,}  loss {row['consensus_train_loss']:.3f}"
             f"  test {row['test_accuracy']:.1%}  {row['images_per_second']:,.0f} img/s"
             f"  sent {amount(row['payload_bytes'])}  {duration(row['train_seconds'])}"
