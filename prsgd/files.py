@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -41,10 +41,18 @@ def write_atomically(path: Path, text: str) -> None:
         half_done.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
+    """Remove what killed processes left of `write_atomically`; no other process may write there."""
+    for name in names:
+        for leftover in folder.glob(f".{name}.*"):
+            if leftover.suffix[1:].isdecimal() and not leftover.is_dir():
+                leftover.unlink()
+
+
 @contextmanager
 def appending(path: Path) -> Iterator[IO[str]]:
-    """A file that is open to be written at its end. A link is refused."""
-    descriptor = _open_own(path, os.O_APPEND | os.O_CREAT)
+    """A file that is there, open to be written at its end. A link is refused."""
+    descriptor = _open_own(path, os.O_APPEND)
     with os.fdopen(descriptor, "a", encoding="utf-8", newline="") as file:
         yield file
 
@@ -62,7 +70,7 @@ def _open_own(path: Path, flags: int) -> int:
     """Open for writing what is a file itself and no link to one."""
     if path.is_symlink():
         raise UserError(f"{path} is a link; prsgd writes into its own files only")
-    return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o666)
+    return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags)
 
 
 def follow_umask(path: Path) -> None:

@@ -10,13 +10,9 @@ status.json        {"status": running | done | diverged | failed | interrupted, 
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
-import os
-import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +21,9 @@ from typing import Any
 import yaml
 
 from prsgd.errors import UserError
-from prsgd.files import appending, cut, read_bytes, write_atomically
+from prsgd.files import appending, cut, read_bytes, remove_leftovers, write_atomically
+from prsgd.locks import Taken, held
+from prsgd.plain_yaml import read_yaml
 
 VERSION = 2
 METRICS = (
@@ -50,7 +48,7 @@ METRICS = (
 )
 ROUNDS = ("step", "group", "local_steps", "virtual_time", "drift", "payload_bytes", "seconds")
 TABLES = {"metrics.csv": METRICS, "rounds.csv": ROUNDS}
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, ten times as fast
+STATES = ("status.json", "environment.json")
 TABLES_OF_VERSION_1 = dict(TABLES)  # records of version 1 do not declare their columns
 TIMINGS = ("comm_seconds", "train_seconds", "images_per_second", "seconds")
 ENDED = ("done", "diverged")
@@ -89,23 +87,14 @@ class RunFolder:
             ) from error
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep every other process from training here; `UserError` says who does already.
-
-        The operating system releases the lock when this process and those that it forked have
-        ended, in whatever way.
-        """
-        with (self.path / ".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                raise UserError(f"{self.path} is being trained by {file.read().strip()}") from error
-            file.truncate(0)
-            now = datetime.now().isoformat(" ", "seconds")
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
-            file.flush()
-            yield
+    def held(self, warn: Callable[[str], None]) -> Iterator[None]:
+        """Keep every other process from training here; `UserError` says who does already."""
+        try:
+            with held(self.path / ".lock", warn):
+                remove_leftovers(self.path, (*TABLES, "config.yaml", *STATES))
+                yield
+        except Taken as error:
+            raise UserError(f"{self.path} is being trained by {error}") from error
 
     def config(self) -> dict[str, Any]:
         """The plain configuration."""
@@ -129,13 +118,13 @@ class RunFolder:
     def _record(self) -> dict[str, Any]:
         path = self.path / "config.yaml"
         try:
-            record = LOADER(read_bytes(path).decode()).get_single_data()
+            record = read_yaml(read_bytes(path))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(f"{self.path} is not a run folder: it has no config.yaml") from error
         except OSError as error:
             raise unreadable(path, error) from error
-        except (yaml.YAMLError, ValueError) as error:
-            raise UserError(f"{path} is damaged: it is not valid YAML") from error
+        except (ValueError, TypeError) as error:  # as a number of 5,000 digits, or a list as a key
+            raise UserError(f"{path} is damaged: {error}") from error
         if not isinstance(record, dict) or "version" not in record:
             raise UserError(f"{path} is damaged: it must be a mapping with a version")
         if record["version"] not in (1, VERSION):
@@ -215,17 +204,20 @@ class RunFolder:
 
     def append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows to a table, in the columns that this record declares."""
-        with appending(self.path / name) as file:
-            writer = csv.DictWriter(
-                file, self.tables()[name], extrasaction="ignore", lineterminator="\n"
-            )
-            writer.writerows(rows)
+        try:
+            with appending(self.path / name) as file:
+                writer = csv.DictWriter(
+                    file, self.tables()[name], extrasaction="ignore", lineterminator="\n"
+                )
+                writer.writerows(rows)
+        except FileNotFoundError as error:
+            raise UserError(f"{self.path / name} was removed while the run was trained") from error
 
     def last_metrics(self) -> dict[str, float]:
         """The last row of metrics.csv as numbers; empty where there is none."""
         try:
             text = read_bytes(self.path / "metrics.csv").decode()
-            rows = list(csv.DictReader(text.splitlines()))
-            return {name: float(value) for name, value in rows[-1].items()}
-        except (OSError, IndexError, ValueError, TypeError):
+            last = list(csv.DictReader(text.splitlines()))[-1]
+            return {name: float(last[name]) for name in self.tables()["metrics.csv"]}
+        except (OSError, IndexError, KeyError, ValueError, TypeError):
             return {}

@@ -27,10 +27,12 @@ from test_launch import SMALL, children, folders, metrics_text, start, wait_unti
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from prsgd.config.plan import Job
+from prsgd.errors import ProcessLost, UserError
 from prsgd.launch import job as launch
 from prsgd.launch.process import gave_up
 from prsgd.run_folder import RunFolder
 from prsgd.training.interrupt import SIGNAL_WEIGHTS
+from prsgd.training.loop import record_failure
 
 EXACT = ("reduction=exact", "momentum=0.9", "checkpoint_seconds=0.3")
 LONG = (*EXACT, "epochs=150")
@@ -208,6 +210,55 @@ def test_what_is_worth_another_start(
     assert gave_up(folder) == (restarts == "1" and why == "my own mistake")
 
 
+@pytest.mark.parametrize("error", [UserError("the cache is gone"), OSError("the disk is full")])
+def test_what_stops_a_run_that_was_started_again_is_told(tmp_path: Path, error: Exception) -> None:
+    """And not the loss before it; another loss tells nothing new."""
+    folder = RunFolder(tmp_path)
+    lost = "a process was lost: rank 1 was in step 5"
+    folder.set_status("failed", lost)
+    record_failure(folder, ProcessLost("a process was lost"))
+    assert folder.status() == ("failed", lost)
+    record_failure(folder, error)
+    assert folder.status() == ("failed", str(error))
+    record_failure(folder, UserError("what came of it"))
+    assert folder.status() == ("failed", str(error))
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "rounds.csv"])
+def test_a_table_that_is_removed_while_training(
+    train_here: Trainer, tmp_path: Path, name: str
+) -> None:
+    """The run fails with a reason, and is trained anew when it is asked for again."""
+    steps = itertools.count(1)
+
+    def remove() -> int:
+        if next(steps) == 25:
+            (tmp_path / "run" / name).unlink()
+        return 0
+
+    with pytest.raises(UserError) as refusal:
+        train_here(small_run(), stop=remove)
+    why = f"{tmp_path}/run/{name} was removed while the run was trained"
+    assert str(refusal.value) == why
+    assert RunFolder(tmp_path / "run").status() == ("failed", why)
+    status, found = train_here(small_run())
+    _, whole = train_here(small_run(), "whole")
+    assert status == "done"
+    assert_same(found.path, whole.path)
+
+
+def test_a_done_run_without_its_table_is_skipped(
+    train_here: Trainer, prsgd: Command, tmp_path: Path
+) -> None:
+    _, folder = train_here(small_run())
+    for text in ("", "step,epoch\n1,2\n", "step\nnothing\n"):
+        (folder.path / "metrics.csv").write_text(text)
+        assert folder.last_metrics() == {}
+        again = prsgd("run", str(folder.path))
+        assert (again.returncode, again.stderr) == (0, "")
+        assert again.stdout == f"{folder.path} is done (): skipped\n"
+
+
 def test_a_clock_that_goes_backwards(train_here: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     _, whole = train_here(small_run(), "whole")
     now = itertools.count(2e9, -100)
@@ -322,11 +373,8 @@ def test_a_process_that_hangs_is_named(tmp_path: Path, cache: Path, rank: int) -
     os.kill(victim, signal.SIGSTOP)
     output, _ = child.communicate(timeout=100)
     assert child.returncode == 1
-    if rank == 0:
-        assert "a process was lost: rank 0, which keeps the store, does not answer" in output
-    else:
-        assert "a process was lost: rank 0 waited in step " in output
-        assert "; rank 1 was in step " in output or "; all had come, and one stopped" in output
+    assert f"a process was lost: rank {1 - rank} waited in step " in output
+    assert f"; rank {rank} was in step " in output or "; all had come, and one stopped" in output
     assert no_process_left("hangs")
 
 

@@ -128,12 +128,12 @@ def test_resuming_cuts_the_tables(tmp_path: Path) -> None:
 
 def test_one_folder_has_one_trainer(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with folder.held():
-        with pytest.raises(UserError) as refusal, RunFolder(tmp_path).held():
+    with folder.held(print):
+        with pytest.raises(UserError) as refusal, RunFolder(tmp_path).held(print):
             pass
         who = f"process {os.getpid()} on {socket.gethostname()} since "
         assert str(refusal.value).startswith(f"{tmp_path} is being trained by {who}")
-    with folder.held():
+    with folder.held(print):
         pass
 
 

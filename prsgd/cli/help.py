@@ -43,10 +43,13 @@ Examples:
 Several machines: start torchrun on each. `out` must be a folder that all of them see.
   torchrun --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 \\
       --rdzv-id=JOB -m prsgd train interval=8 workers=8
+Whoever can reach torchrun's ports can run code as you: use a private network, and bind to it with
+--local-addr=ADDRESS and GLOO_SOCKET_IFNAME=INTERFACE. On one machine prsgd opens no such port.
 scripts/slurm.sbatch has the options with which the others train on when a machine fails.
 
 The same command again resumes an unfinished run and skips a finished one.
 Hydra's own options (--cfg job, --config-dir DIR, ...) work as well; see --hydra-help.
+A --config-dir is code: what its files name is imported and run. Use folders that you trust.
 """
 
 ABOUT = ("Helps: ", "Sends: ")  # how the comments in conf/algorithm begin

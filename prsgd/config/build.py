@@ -28,6 +28,7 @@ def build_run(raw: Mapping[str, Any], trusted: list[str] | None = None) -> Run:
     Its classes are prsgd's or those of a package in `plugins`. A configuration that was found in a
     run folder may name only `trusted` packages.
     """
+    _refuse_interpolations(raw)
     rest = {ALIASES.get(name, name): raw[name] for name in raw if name not in GROUPS}
     settings = build_dataclass(Settings, rest, "", [f.name for f in fields(Settings)] + [*GROUPS])
     for plugin in settings.plugins:
@@ -45,6 +46,18 @@ def build_run(raw: Mapping[str, Any], trusted: list[str] | None = None) -> Run:
     for contradiction in _contradictions(run):
         raise UserError(contradiction)
     return run
+
+
+def _refuse_interpolations(value: Any, where: str = "") -> None:
+    """A configuration is resolved where it is composed, and nowhere else."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _refuse_interpolations(inner, f"{where}.{name}" if where else str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_interpolations(inner, where)
+    elif isinstance(value, str) and "${" in value:
+        raise UserError(f"{where}={value}: must be plain; ${{...}} is resolved in conf/ only")
 
 
 def _contradictions(run: Run) -> Iterator[str]:
@@ -67,6 +80,8 @@ def _contradictions(run: Run) -> Iterator[str]:
         yield (
             f"speeds={run.speeds}: must be empty or a number for each of the {run.workers} workers"
         )
+    if run.data.crop > run.data.size:
+        yield f"data.crop={run.data.crop}: must be at most data.size={run.data.size}"
     if problem := run.algorithm.check(run.workers):
         yield f"algorithm={run.algorithm.name}: {problem}"
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prsgd.console import say
+from prsgd.console import print_error, say
 from prsgd.data.digest import digest_of
 from prsgd.data.sets import DataSet, Track
 from prsgd.errors import UserError
 from prsgd.files import follow_umask, read_bytes, write_atomically
+from prsgd.locks import Taken, held
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+POLL_SECONDS = 0.2
 
 
 @dataclass
@@ -77,18 +81,18 @@ def _note(path: Path) -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say("waiting for another process that reads the same images")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    """Hold the lock, and wait for it where another process reads the same images."""
+    told = False
+    while True:
+        try:
+            with held(path, print_error):
+                yield
+            return
+        except Taken as owner:
+            if not told:
+                say(f"waiting for {owner}, which reads the same images")
+            told = True
+        time.sleep(POLL_SECONDS)
 
 
 def _build(data: DataSet, path: Path, track: Track) -> None:

@@ -24,6 +24,9 @@ from prsgd.distributed.reduction import Reduction, exact_mean, fast_mean
 from prsgd.distributed.wire import BYTES_PER_NUMBER
 from prsgd.errors import LOST, ProcessLost
 
+SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 200e-6  # seconds between two looks at a collective
+GONE_SECONDS = 1.0  # after which a process that waits looks for peers that have ended
+
 
 class Mean(NamedTuple):
     """What a collective mean brought to this process."""
@@ -56,6 +59,7 @@ class Communicator:
         self.reduction = Reduction(reduction)
         self.bytes_per_number = BYTES_PER_NUMBER[reduction]
         self._gloo: dist.ProcessGroup | None = None
+        self._meeting = meeting
         if device == "cuda":
             local = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()
             self.device = torch.device("cuda", local)
@@ -86,6 +90,8 @@ class Communicator:
 
     def close(self) -> None:
         if self.processes > 1:
+            if self._meeting:
+                self._meeting.leave(self.rank)
             dist.destroy_process_group()
 
     def enter_step(self, t: int) -> None:
@@ -173,9 +179,25 @@ class Communicator:
         """In place; raises `ProcessLost` where a process does not take part."""
         try:
             self._heartbeat.beat(self._step, everyone=group in (None, self._gloo))
-            dist.all_reduce(tensor, getattr(dist.ReduceOp, operation.upper()), group=group)
+            reduce = getattr(dist.ReduceOp, operation.upper())
+            self._wait(dist.all_reduce(tensor, reduce, group=group, async_op=True))
         except RuntimeError as error:
             raise ProcessLost(self._heartbeat.missing(str(error))) from error
+
+    def _wait(self, work: Any) -> None:
+        """Until a collective is done. Signals are heard meanwhile, and peers that end are missed.
+
+        A backend may raise an error of the collective only here, or wait for a dead peer for ever.
+        """
+        pause, looked = SHORTEST_PAUSE, time.monotonic()
+        while not work.is_completed():
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            if self._meeting and time.monotonic() - looked > GONE_SECONDS:
+                looked = time.monotonic()
+                if gone := self._meeting.gone():
+                    raise ProcessLost(f"{LOST}: rank {gone[0]} has ended")
+        work.wait()
 
     def gather_workers(self, rows: Tensor) -> Tensor:
         """(K, ...) values of the hosted workers to (N, ...) of all, in worker order, float64."""

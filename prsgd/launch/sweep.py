@@ -126,7 +126,7 @@ def _train(planned: PlannedRun, job: Job) -> int:
     folder = planned.folder
     folder.create(planned.run.as_dict())
     try:
-        with folder.held():
+        with folder.held(print_error):
             if gave_up(folder):
                 raise UserError(f"{job.folder.name} failed: {folder.status()[1]}")
             folder.set_status("running")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 from prsgd.config.plan import Plan
 from prsgd.config.schema import Run
 from prsgd.training.machine import cpu_name
+
+TOLD = ("prsgd", "commit", "torch", "numpy", "processor", "device")  # may change a run's numbers
+QUIETLY: Any = {"capture_output": True, "text": True, "timeout": 5, "check": True}
 
 
 def describe(run: Run, plan: Plan) -> dict[str, Any]:
@@ -35,12 +39,35 @@ def describe(run: Run, plan: Plan) -> dict[str, Any]:
     }
 
 
+def going_on(
+    before: Mapping[str, Any], now: Mapping[str, Any], step: int
+) -> tuple[dict[str, Any], str]:
+    """The environment of a run that goes on after `step`, with a history of those before.
+
+    And a line that tells what may change numbers and is new; empty where nothing is.
+    """
+    history = list(before.get("history", []))
+    past = {key: value for key, value in before.items() if key != "history"}
+    if past and past != now:
+        history.append({"until_step": step, **past})
+    changed = [key for key in TOLD if past.get(key) not in (None, now.get(key))]
+    new = ", ".join(f"{key} {now[key]} (was {past[key]})" for key in changed)
+    kept = {"history": history} if history else {}
+    return {**now, **kept}, f"going on with {new}" if new else ""
+
+
 def commit() -> str | None:
-    """The commit of the checkout that prsgd is in, with `+` if changed; None outside of one."""
+    """The commit of the checkout that prsgd is in, with `+` if changed; None outside of one.
+
+    A repository that prsgd is only installed in does not count.
+    """
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
     try:
-        here = Path(__file__).parent
-        git = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*"]
-        found = subprocess.run(git, capture_output=True, text=True, timeout=5, check=True)
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], **QUIETLY)
+        found = subprocess.run(
+            [*git, "describe", "--always", "--dirty=+", "--exclude=*"], **QUIETLY
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() or None

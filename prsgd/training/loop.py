@@ -18,9 +18,9 @@ from prsgd.console import print_error
 from prsgd.data.cache import load
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.meeting import Meeting
-from prsgd.errors import ProcessLost, UserError
+from prsgd.errors import LOST, ProcessLost, UserError
 from prsgd.run_folder import RunFolder
-from prsgd.training.environment import describe
+from prsgd.training.environment import describe, going_on
 from prsgd.training.profiler import profiled
 from prsgd.training.session import Session
 from prsgd.training.setup import build_workers
@@ -81,7 +81,7 @@ def train(job: Job, interrupt: Callable[[], int], meeting: Meeting | None = None
         )
         return _train(communicator, job, interrupt)
     except Exception as error:
-        _record_failure(RunFolder(job.folder), error)  # first, as others then report a lost process
+        record_failure(RunFolder(job.folder), error)  # first, as others then report a lost process
         raise
     finally:
         if communicator is not None:
@@ -103,7 +103,11 @@ def _train(communicator: Communicator, job: Job, interrupt: Callable[[], int]) -
         session = Session(job, workers, images, trackers)
         start = session.resume()
         if is_main:
-            folder.write_environment(describe(run, job.plan))
+            before = folder.environment() if start else {}
+            environment, note = going_on(before, describe(run, job.plan), start)
+            folder.write_environment(environment)
+            if note:
+                session.note(note)
             folder.set_status("running")
         session.start(start)
         profile = run.profile and is_main
@@ -118,9 +122,14 @@ def _train(communicator: Communicator, job: Job, interrupt: Callable[[], int]) -
     return outcome
 
 
-def _record_failure(folder: RunFolder, error: Exception) -> None:
-    """Write down why a run failed, unless another process was first."""
-    if folder.status()[0] != "running":
+def record_failure(folder: RunFolder, error: Exception) -> None:
+    """Write down why a run failed, unless another process was first.
+
+    What stops it after a lost process was started again is more than that loss.
+    """
+    status, known = folder.status()
+    was_lost = status == "failed" and known.startswith(LOST)
+    if status != "running" and (not was_lost or isinstance(error, ProcessLost)):
         return
     why = (str(error) or type(error).__name__).splitlines()[0]
     try:

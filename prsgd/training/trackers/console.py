@@ -35,6 +35,7 @@ class ConsoleTracker(Tracker):
         self.task = self.bar.add_task(title, total=None, state="")
         self.bar.start()
         self.accuracy = ""
+        self.row: dict[str, Any] = {}
         self._say(title)
 
     def start(self, job: Job, steps: int, step: int, ledger: Ledger) -> None:
@@ -58,6 +59,7 @@ class ConsoleTracker(Tracker):
         self.bar.update(self.task, completed=progress.t, state=state)
 
     def log(self, row: dict[str, Any]) -> None:
+        self.row = row
         self.accuracy = f"  test {row['test_accuracy']:.1%}"
         self._say(
             f"epoch {row['epoch']:.4g}/{self.epochs:g}  step {row['step']:,}"
@@ -73,18 +75,23 @@ class ConsoleTracker(Tracker):
             line = f"{outcome.status}: {outcome.why}; records in {folder}"
             console.print(line, markup=False)
             return
-        row = self.folder.last_metrics()
         table = Table.grid(padding=(0, 2))
-        for name, value in (
+        figures = f"prsgd figures {folder.parent}"
+        for name, value in (*self._ended(), ("records", str(folder)), ("figures", figures)):
+            table.add_row(name, Text(value))
+        show(table)
+
+    def _ended(self) -> list[tuple[str, str]]:
+        """What came out, from the last row; nothing where there is none."""
+        row = self.row or self.folder.last_metrics()
+        if not row:
+            return []
+        return [
             ("training loss", f"{row['consensus_train_loss']:.4f} (of the average model)"),
             ("test accuracy", f"{row['test_accuracy']:.2%}, loss {row['test_loss']:.4f}"),
             ("communication", self._communication(row)),
             ("time", self._time(row["train_seconds"])),
-            ("records", str(folder)),
-            ("figures", f"prsgd figures {folder.parent}"),
-        ):
-            table.add_row(name, Text(value))
-        show(table)
+        ]
 
     def close(self) -> None:
         self.bar.stop()
