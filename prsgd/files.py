@@ -9,7 +9,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -83,11 +83,18 @@ def follow_umask(path: Path) -> None:
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder that is gone afterwards. Those of processes that were killed are removed first."""
-    for leftover in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
-        _remove_leftover(leftover)
-    folder = Path(tempfile.mkdtemp(prefix=SCRATCH))
+    try:
+        for leftover in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+            _remove_leftover(leftover)
+        folder = Path(tempfile.mkdtemp(prefix=SCRATCH))
+    except OSError as error:
+        raise UserError(
+            f"temporary files cannot be written ({error.strerror}); let TMPDIR name a folder that "
+            "you may write to"
+        ) from error
     with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(OSError):  # a disk without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             yield folder
         finally:

@@ -111,6 +111,7 @@ REFUSED = {
     "folder that you may write to",
     "train -m interval=8,0": "interval=0: must be a whole number of at least 1",
     "train interval=[": "cannot read the arguments: interval=[ is not of the form KEY=VALUE",
+    f"train interval={'9' * 5000}": "interval: a number of 5,000 digits cannot be read",
     "train interval=1,4": "interval=1,4: several values are a sweep, which needs -m",
     "train experiment=quickstart": "experiment: say +experiment=NAME, as no experiment is chosen",
     "train +lr=3": "+lr: the key is there already; leave out the +",

@@ -9,10 +9,11 @@ import sys
 from importlib import import_module
 
 from prsgd.console import outlast_the_terminal, print_error
-from prsgd.errors import UserError
+from prsgd.errors import UserError, lack
 
 COMMANDS = ("train", "run", "figures", "verify", "advise", "algorithms", "data")
 USER_ERROR = 2  # the exit code of a mistake in what the user gave
+FAILED = 1
 
 
 def main() -> None:
@@ -24,6 +25,11 @@ def main() -> None:
     except UserError as error:
         print_error(str(error))
         code = USER_ERROR
+    except (OSError, MemoryError, RuntimeError) as error:
+        if not lack(error):
+            raise
+        print_error(lack(error))
+        code = FAILED
     except KeyboardInterrupt:
         print_error("interrupted before anything was trained")
         code = 128 + signal.SIGINT

@@ -39,7 +39,7 @@ def _is_readable(argument: str) -> bool:
     """Whether Hydra's grammar has this override."""
     try:
         OverridesParser.create().parse_override(argument)
-    except HydraException:
+    except (HydraException, ValueError):  # ValueError: a number of too many digits
         return False
     return True
 
@@ -47,6 +47,8 @@ def _is_readable(argument: str) -> bool:
 def _unreadable(argument: str) -> str:
     """The line for an argument that is not in Hydra's grammar; quotes may be all that it needs."""
     key, _, value = argument.partition("=")
+    if digits := re.search(r"\d{1000,}", value):
+        return f"{key}: a number of {len(digits[0]):,} digits cannot be read"
     quoted = f"{key}='{value}'"
     if "'" not in value and not value.startswith(("[", "{")) and _is_readable(quoted):
         return f'{argument}: the value has to be quoted twice: "{quoted}"'

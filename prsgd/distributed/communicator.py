@@ -8,7 +8,9 @@ numbers, records) goes through `all_reduce_sum` and what is built on it, always 
 from __future__ import annotations
 
 import os
+import socket
 import time
+import zlib
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -19,10 +21,10 @@ from torch import Tensor
 
 from prsgd.distributed.heartbeat import Heartbeat
 from prsgd.distributed.meeting import Meeting
-from prsgd.distributed.placement import groups_of, hosts, placement
+from prsgd.distributed.placement import groups_of, hosts, placement, sharing
 from prsgd.distributed.reduction import Reduction, exact_mean, fast_mean
 from prsgd.distributed.wire import BYTES_PER_NUMBER
-from prsgd.errors import LOST, ProcessLost
+from prsgd.errors import LOST, ProcessLost, UserError
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 200e-6  # seconds between two looks at a collective
 GONE_SECONDS = 1.0  # after which a process that waits looks for peers that have ended
@@ -35,6 +37,12 @@ class Mean(NamedTuple):
     control: Tensor  # the control numbers of all processes, summed
     payload_bytes: int  # bytes that one worker handed over
     seconds: float  # of the all-reduce, waiting for other processes included
+
+
+def gpu_number(device: torch.device) -> int:
+    """A number that tells this machine's GPU from all others, on any machine."""
+    name = f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}"
+    return zlib.crc32(name.encode())
 
 
 class Communicator:
@@ -61,6 +69,7 @@ class Communicator:
         self._gloo: dist.ProcessGroup | None = None
         self._meeting = meeting
         if device == "cuda":
+            # a rank may see all GPUs of its machine, or its own only
             local = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()
             self.device = torch.device("cuda", local)
             torch.cuda.set_device(self.device)
@@ -78,6 +87,8 @@ class Communicator:
             self._gloo = dist.new_group(timeout=self.timeout, backend="gloo")  # type: ignore[assignment]
             self._heartbeat = Heartbeat(self.rank, processes, meeting and meeting.beats)
         self._step = 0
+        if self.processes > 1 and device == "cuda":
+            self._refuse_shared_gpus()
         self._buffers: dict[int, Tensor] = {}  # by their length
         self._subgroups: dict[
             int, list[tuple[slice, dist.ProcessGroup | None]]
@@ -87,6 +98,15 @@ class Communicator:
     def is_main(self) -> bool:
         """Whether this process writes the records."""
         return self.rank == 0
+
+    def _refuse_shared_gpus(self) -> None:
+        """NCCL wants a GPU of its own for each process, and would fail in the first round."""
+        shared = sharing(self._gather_ranks(gpu_number(self.device)))
+        if shared:
+            raise UserError(
+                f"ranks {', '.join(map(str, shared))} share a GPU; each needs one of its own: "
+                "start at most one for each GPU, and look at CUDA_VISIBLE_DEVICES"
+            )
 
     def close(self) -> None:
         if self.processes > 1:
@@ -208,9 +228,13 @@ class Communicator:
 
     def all_equal(self, number: int) -> bool:
         """Whether every process was given the same whole number, below 2^53."""
+        return len(set(self._gather_ranks(number))) == 1
+
+    def _gather_ranks(self, number: int) -> list[float]:
+        """A whole number below 2^53 of each process, by rank."""
         numbers = torch.zeros(self.processes, dtype=torch.float64)
         numbers[self.rank] = number
-        return len(set(self.all_reduce_sum(numbers).tolist())) == 1
+        return self.all_reduce_sum(numbers).tolist()
 
     def sync_control(self, control: Tensor, *more: float) -> tuple[Tensor, list[float]]:
         """The sums over processes of the control numbers, without a mean, and of `more`."""

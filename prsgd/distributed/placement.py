@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 
@@ -14,6 +15,11 @@ def placement(workers: int, processes: int) -> list[range]:
 def groups_of(workers: int, size: int) -> list[range]:
     """The groups of `size` successive workers."""
     return [range(start, start + size) for start in range(0, workers, size)]
+
+
+def sharing(devices: Sequence[float]) -> list[int]:
+    """The ranks whose device, known by a number, is that of another rank as well."""
+    return [rank for rank, device in enumerate(devices) if devices.count(device) > 1]
 
 
 def hosts(group: range, placed: list[range]) -> list[int]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from prsgd.config.plan import Plan
 from prsgd.config.schema import Run
-from prsgd.errors import UserError
-from prsgd.launch.elastic import follow_agent, start_ranks
+from prsgd.errors import UserError, why
+from prsgd.launch.elastic import cannot_start, follow_agent, start_ranks
 from prsgd.launch.process import prepare_torch
 
 if TYPE_CHECKING:
@@ -29,14 +29,20 @@ def calibrate(run: Run, plan: Plan) -> Measured:
         sys.exit(128 + stop.sigval)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        why = f"rank {rank} ended with exit code {failure.exitcode}"
-        raise UserError(f"--calibrate: {why}") from error
+        told = failure.message["message"] if isinstance(failure.message, dict) else failure.message
+        told = told.removeprefix("UserError: ")
+        raise UserError(f"--calibrate: rank {rank} ended: {told}") from error
+    except OSError as error:
+        raise UserError(f"--calibrate: {cannot_start(error)}") from error
 
 
 def measuring_rank(meeting: Meeting, run: Run, plan: Plan) -> Measured:
-    """One rank's part in it."""
+    """One rank's part in it; torch elastic tells the agent the error."""
     follow_agent()
-    return measure_here(run, plan, meeting)
+    try:
+        return measure_here(run, plan, meeting)
+    except Exception as error:
+        raise UserError(why(error)) from error
 
 
 def measure_here(run: Run, plan: Plan, meeting: Meeting | None = None) -> Measured:

@@ -64,6 +64,14 @@ def start_ranks(
         return found
 
 
+def cannot_start(error: OSError) -> str:
+    """Why there are no ranks: pipes, semaphores and shared memory are needed to start them."""
+    return (
+        f"its processes cannot be started ({error}); look at /dev/shm and ulimit -n, or train with "
+        "processes=1"
+    )
+
+
 def agent_can_leave_signals() -> bool:
     """Whether torch's agent can be told to ignore signals; an older one sends its ranks SIGTERM."""
     from torch.distributed.launcher.api import LaunchConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from prsgd.config.plan import Job
-from prsgd.launch.elastic import rank_main, start_ranks
+from prsgd.launch.elastic import cannot_start, rank_main, start_ranks
 from prsgd.launch.process import CODES, print_failure, work
 from prsgd.run_folder import RunFolder
 from prsgd.training.interrupt import Interrupt, signal_of
@@ -15,10 +15,21 @@ def launch(job: Job) -> int:
     """Run the job and return the exit code; its status is in the run folder."""
     if not job.plan.has_agent:
         return work(job, Interrupt())
+    try:
+        return launch_ranks(job, Interrupt(shared=True))
+    except OSError as error:
+        folder = RunFolder(job.folder)
+        folder.set_status("failed", cannot_start(error))
+        print_failure(folder)
+        return CODES["failed"]
+
+
+def launch_ranks(job: Job, interrupt: Interrupt) -> int:
+    """The same in ranks; an OSError if they cannot be started."""
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    folder, interrupt = RunFolder(job.folder), Interrupt()
+    folder = RunFolder(job.folder)
     try:
         with interrupt:
             codes = start_ranks(
@@ -29,8 +40,7 @@ def launch(job: Job) -> int:
         return 128 + signalled.sigval
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        why = f"rank {rank} ended with exit code {failure.exitcode}"
-        code = end_of(folder, interrupt(), why)
+        code = end_of(folder, interrupt(), f"rank {rank} ended with exit code {failure.exitcode}")
     if code == CODES["failed"]:
         print_failure(folder)
     if interrupt():  # a signal ends a sweep, even if this run ended before it came

@@ -43,8 +43,10 @@ def prepare_torch(plan: Plan) -> None:
 
 
 def print_failure(folder: RunFolder) -> None:
-    """The line that says why a run failed."""
-    print_error(f"{folder.path.name} failed: {folder.status()[1]}")
+    """The line that says why a run failed, if that could be written down."""
+    status, why = folder.status()
+    if status == "failed":
+        print_error(f"{folder.path.name} failed: {why}")
 
 
 def gave_up(folder: RunFolder) -> bool:

@@ -14,7 +14,7 @@ from prsgd.config.schema import Run
 from prsgd.console import print_error, track
 from prsgd.data.cache import prepare
 from prsgd.data.digest import cache_folder
-from prsgd.errors import UserError
+from prsgd.errors import UserError, why
 from prsgd.launch.job import launch
 from prsgd.launch.process import gave_up
 from prsgd.launch.torchrun import torchrun_rank
@@ -131,8 +131,8 @@ def _train(planned: PlannedRun, job: Job) -> int:
                 raise UserError(f"{job.folder.name} failed: {folder.status()[1]}")
             folder.set_status("running")
             return launch(job)
-    except UserError as error:
-        print_error(str(error))
+    except (UserError, OSError) as error:
+        print_error(why(error))
         return 1
 
 

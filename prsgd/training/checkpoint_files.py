@@ -50,15 +50,20 @@ def save(
         for name, tensor in tensors.items()
         if communicator.is_main or not name.endswith(".all")
     }
-    try:
-        save_file(mine, half_done / _part(communicator.rank))
-        follow_umask(half_done / _part(communicator.rank))
-    except SafetensorError as error:
-        raise OSError(f"the checkpoint cannot be written: {error}") from error
+    save_tensors(mine, half_done / _part(communicator.rank))
     communicator.barrier()
     if communicator.is_main:
         _publish(folder, step, counters, communicator.processes)
     communicator.barrier()
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file; an OSError if it cannot be."""
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
+    follow_umask(path)
 
 
 def _publish(folder: Path, step: int, counters: dict[str, Any], processes: int) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.sharedctypes import RawValue
+from threading import Event, Thread
 from types import FrameType
 from typing import Any
 
@@ -19,18 +23,38 @@ def signal_of(weight: float) -> signal.Signals:
     return signal.SIGTERM if weight >= SIGNAL_WEIGHTS[signal.SIGTERM] else signal.SIGINT
 
 
+@contextmanager
+def leaving(asked: Callable[[], int]) -> Iterator[None]:
+    """End this process when `asked` has been told to for a second.
+
+    The code inside waits in C++, where no signal is heard.
+    """
+    over = Event()
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            if weight := asked():
+                os._exit(128 + signal_of(weight))
+
+    Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
 class Interrupt:
     """Remembers the first signal that arrives while it is entered. A second SIGINT ends at once.
 
-    The process that made the object shares the signals sent to it with every process that has the
-    object, whether that process had started by then or not. A signal sent to another process stays
-    there: torch ends the surviving ranks by SIGTERM when one has died, and that must stop nobody
-    else. A second SIGTERM changes nothing, as a scheduler may send one to every process.
+    With `shared` the process that made the object shares the signals sent to it with every process
+    that has the object, whether that process had started by then or not. A signal sent to another
+    process stays there: torch ends the surviving ranks by SIGTERM when one has died, and that must
+    stop nobody else. A second SIGTERM changes nothing: a scheduler may send one to every process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shared: bool = False) -> None:
         self._agent = os.getpid()
-        self._of_agent = RawValue("i", 0)
+        self._of_agent = RawValue("i", 0) if shared else ctypes.c_int(0)
         self._own = 0
         self._before: dict[int, Any] = {}
 

@@ -18,9 +18,10 @@ from prsgd.console import print_error
 from prsgd.data.cache import load
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.meeting import Meeting
-from prsgd.errors import LOST, ProcessLost, UserError
+from prsgd.errors import LOST, ProcessLost, UserError, lack, why
 from prsgd.run_folder import RunFolder
 from prsgd.training.environment import describe, going_on
+from prsgd.training.interrupt import leaving
 from prsgd.training.profiler import profiled
 from prsgd.training.session import Session
 from prsgd.training.setup import build_workers
@@ -71,14 +72,15 @@ def train(job: Job, interrupt: Callable[[], int], meeting: Meeting | None = None
     """
     communicator = None
     try:
-        communicator = Communicator(
-            job.run.workers,
-            job.plan.device,
-            job.run.reduction,
-            job.plan.processes,
-            job.run.timeout,
-            meeting,
-        )
+        with leaving(interrupt):
+            communicator = Communicator(
+                job.run.workers,
+                job.plan.device,
+                job.run.reduction,
+                job.plan.processes,
+                job.run.timeout,
+                meeting,
+            )
         return _train(communicator, job, interrupt)
     except Exception as error:
         record_failure(RunFolder(job.folder), error)  # first, as others then report a lost process
@@ -131,10 +133,10 @@ def record_failure(folder: RunFolder, error: Exception) -> None:
     was_lost = status == "failed" and known.startswith(LOST)
     if status != "running" and (not was_lost or isinstance(error, ProcessLost)):
         return
-    why = (str(error) or type(error).__name__).splitlines()[0]
     try:
-        folder.set_status("failed", why)
+        folder.set_status("failed", why(error))
     except OSError:  # for instance, the disk is full
-        print_error(why)
-    if not isinstance(error, UserError | ProcessLost | OSError):
+        if not isinstance(error, ProcessLost):
+            print_error(why(error))
+    if not isinstance(error, UserError | ProcessLost) and not lack(error):
         traceback.print_exc()

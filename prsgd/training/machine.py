@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 from prsgd.config.plan import Machine
+from prsgd.errors import UserError, why
+
+LEAST_ROOM = 500e6  # bytes of addresses: for stacks, arenas and a small model
 
 
 def this_machine() -> Machine:
     """GPUs, cores and number formats of this machine."""
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError, MemoryError) as error:
+        raise UserError(
+            f"torch cannot be loaded here ({why(error)}); is memory limited (ulimit -v)?"
+        ) from error
+    if (room := room_for_addresses()) < LEAST_ROOM:
+        raise UserError(
+            f"memory is limited (ulimit -v) to {room / 1e6:.0f} MB beyond what torch itself maps; "
+            f"it must be {LEAST_ROOM / 1e6:.0f} MB at least"
+        )
     gpus = torch.cuda.device_count()  # this asks NVML and makes no CUDA context
     return Machine(
         gpus=gpus,
@@ -24,6 +38,21 @@ def this_machine() -> Machine:
             "cuda": gpus > 0 and _compute_capability() >= 8,
         },
     )
+
+
+def room_for_addresses() -> float:
+    """Bytes that this process may still map, by its limit on address space.
+
+    Where they run out, the C++ libraries abort, hang or crash instead of raising an error.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return math.inf
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:  # not on Linux
+        return math.inf
+    return limit - pages * resource.getpagesize()
 
 
 def _compute_capability() -> float:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from math import isfinite
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from prsgd.config.plan import Job
 from prsgd.data.cache import Images
-from prsgd.files import follow_umask
 from prsgd.run_folder import RunFolder
 from prsgd.training.checkpoint import Checkpoints
+from prsgd.training.checkpoint_files import save_tensors
 from prsgd.training.clock import Clock
 from prsgd.training.interrupt import signal_of
 from prsgd.training.metrics import Metrics
@@ -87,8 +86,7 @@ class Session:
 
     def _save_model(self, model: nn.Module) -> None:
         path = self.job.folder / "model.safetensors"
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
-        follow_umask(path)
+        save_tensors({name: value.contiguous() for name, value in model.state_dict().items()}, path)
 
     def diverged(self, t: int, loss: float) -> Outcome:
         """The run ends in step t, as this sum of losses is not finite; a last row says where."""
