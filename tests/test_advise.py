@@ -177,6 +177,10 @@ def test_control_c_while_calibrating(tmp_path: Path) -> None:
             ["--from", "x", "workers=4"],
             "workers=4: the run folder has its keys; only plugins=[...] and data.root=... fit",
         ),
+        (
+            ["--from", "x", "--config-dir", "mine"],
+            "--config-dir=mine: the run folder has its keys; only plugins=[...] and data.root=... ",
+        ),
         (["--from", "x", *GIVEN], "--from: the run folder has the costs; give none beside it"),
         (
             ["data=synthetic", "processes=1", *GIVEN],

@@ -26,10 +26,11 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"--share={options.share:g}: must be below 1")
     if options.folder and options.calibrate:
         raise UserError("--from: the run folder has its costs; leave out --calibrate")
+    keys = [*(f"--config-dir={folder}" for folder in options.config_dir), *options.overrides]
     if options.folder:
-        situation = finished(options, given_keys(options.overrides)[0])
+        situation = finished(options, given_keys(keys)[0])
     else:
-        runs, _ = compose(options.overrides)
+        runs, _ = compose(keys)
         if len(runs) > 1:
             raise UserError("advice is for one run; leave out the sweep")
         situation = planned(runs[0], options)
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = result.add_argument
     add("overrides", nargs="*", metavar="KEY=VALUE", help="the run that you plan")
+    add("--config-dir", "-cd", action="append", default=[], metavar="DIR", help="more choices")
     add("--calibrate", action="store_true", help="measure the step and the all-reduce here")
     add("--from", dest="folder", type=Path, metavar="RUN_DIR", help="take them from a finished run")
     add("--step-ms", type=positive, metavar="MS", help="a local step of a process's workers")
@@ -108,9 +110,11 @@ def planned(run: Run, options: argparse.Namespace) -> Situation:
     from prsgd.config.plan import decide
     from prsgd.cost.estimate import communication
     from prsgd.cost.network import Costs, ring_seconds
+    from prsgd.launch.own_model import check_models
     from prsgd.training.machine import this_machine
 
     plan = decide(run, this_machine(), os.environ)
+    check_models([(run, plan)])
     known = given(options, plan.processes)
     needed = [STEP, LATENCY, BANDWIDTH] if plan.processes > 1 else [STEP]
     missing = [name for name in needed if name not in known]

@@ -24,7 +24,7 @@ from prsgd.algorithms.info import Part
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.ledger import Ledger, Round
 from prsgd.training.optimizers import ALL, OptimizerSettings, build_optimizer
-from prsgd.training.views import batch_norms, bind_views, flat, parameters, pooled
+from prsgd.training.views import bind_views, pooled, row_of
 
 Draw = Callable[[int, int], tuple[Tensor, Tensor]]  # (worker, draw) -> images, labels
 
@@ -45,11 +45,10 @@ class RowWorkers:
         self.bf16 = bf16
         self.ledger = Ledger()
         rows, device = len(communicator.local_workers), communicator.device
-        start = torch.cat([flat(p.detach()) for _, _, p in parameters(model)])
-        features = sum(norm.num_features for norm in batch_norms(model))
+        start, statistics = row_of(model)
         self.x = start.to(device).repeat(rows, 1)
         self.g = torch.zeros_like(self.x)
-        self.s = torch.cat([torch.zeros(features), torch.ones(features)]).to(device).repeat(rows, 1)
+        self.s = statistics.to(device).repeat(rows, 1)
         self.optimizer = build_optimizer(settings, self.x)
         zeros = torch.zeros(rows, dtype=torch.float64, device=device)
         self.losses = zeros.clone()  # (K,), of the last mini-batch
@@ -66,7 +65,7 @@ class RowWorkers:
         self._scratch = torch.empty_like(self.x[0])
         self.models = []
         for x, g, s in zip(self.x, self.g, self.s, strict=True):
-            self.models.append(copy.deepcopy(model).to(device))
+            self.models.append(copy.deepcopy(model).to(device).train())
             bind_views(self.models[-1], x, s, g)
         self._consensus_model = copy.deepcopy(model).to(device).eval()
 
