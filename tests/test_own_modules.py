@@ -364,6 +364,20 @@ def test_the_generators_are_left_alone() -> None:
         assert before[1:] == after[1:]
 
 
+def test_a_build_that_draws_from_any_generator_is_a_function_of_the_seed(cache: Path) -> None:
+    def built() -> nn.Module:
+        model = net()
+        model[1].bias.data[0] = np.random.rand()
+        model[1].bias.data[1] = random.random()
+        return model
+
+    def start(seed: int) -> Tensor:
+        return workers_of(run_of(built, seed=seed), cache).x[0]
+
+    assert torch.equal(start(0), start(0))
+    assert not (start(0)[-CLASSES:] == start(1)[-CLASSES:]).any()
+
+
 PLUGIN = """
 from dataclasses import dataclass
 

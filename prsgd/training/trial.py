@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prsgd.config.schema import Run
 from prsgd.training.fit import label, misfits
+from prsgd.training.generators import generator_states, generators_restored
 from prsgd.training.views import bind_views, row_of
 
 IMAGES = 2  # of the batch that is tried, unless b is smaller
 
 
 def try_model(run: Run, bf16: bool) -> str:
-    """Why the run's module cannot be trained, in a line; empty where it can.
-
-    The generators of torch, NumPy and Python are left as they were.
-    """
+    """Why the run's module cannot be trained, in a line; empty where it can."""
     size, classes = run.data.size, run.data.class_count()
-    with generators_restored():
+    with generators_restored(run.seed):
         images = torch.rand(min(IMAGES, run.batch_size), size, size, 3).permute(0, 3, 1, 2)
         stage = f"build({size}, {classes})"
         try:
@@ -89,28 +83,9 @@ def _watch(model: nn.Module) -> list[str]:
     for path, module in model.named_modules():
 
         def after(module: nn.Module, *_: Any, path: str = path) -> None:
-            if before.pop() != _generators():
+            if before.pop() != generator_states():
                 drawing.append(label(path, module))
 
-        module.register_forward_pre_hook(lambda *_: before.append(_generators()))
+        module.register_forward_pre_hook(lambda *_: before.append(generator_states()))
         module.register_forward_hook(after)
     return drawing
-
-
-def _generators() -> tuple[Any, ...]:
-    """The states of the global generators, as values that can be compared."""
-    _, key, position, *rest = np.random.get_state()
-    torchs = torch.get_rng_state().numpy().tobytes()
-    return torchs, random.getstate(), np.asarray(key).tobytes(), position, *rest
-
-
-@contextmanager
-def generators_restored() -> Iterator[None]:
-    """Leave the global generators as they are now."""
-    numpys, pythons = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            np.random.set_state(numpys)
-            random.setstate(pythons)
