@@ -20,7 +20,7 @@ from prsgd.cost.advice import (
     recommend,
     theory_interval,
 )
-from prsgd.cost.network import Costs, predict, ring_constants, ring_seconds
+from prsgd.cost.network import Costs, averaging_seconds, predict, ring_constants, ring_seconds
 from prsgd.run_folder import METRICS, ROUNDS, RunFolder
 
 
@@ -30,6 +30,21 @@ def test_the_ring_by_hand() -> None:
     assert ring_seconds(1e6, 1, 1e-3, 1e6) == 0
     empty, full = ring_seconds(0, 4, 1e-3, 1e6), ring_seconds(1e6, 4, 1e-3, 1e6)
     assert ring_constants(1e6, 4, empty, full) == pytest.approx((1e-3, 1e6))
+
+
+@pytest.mark.parametrize(
+    ("size", "placed", "rings"),
+    [
+        (4, [range(0, 4), range(4, 8)], []),  # each group within a process
+        (4, [range(i, i + 2) for i in (0, 2, 4, 6)], [2]),  # two at once
+        (8, [range(i, i + 2) for i in (0, 2, 4, 6)], [4]),
+        (4, [range(i, i + 3) for i in (0, 3, 6, 9)], [2, 2, 2]),  # each waits for the one before
+        (2, [range(0, 3), range(3, 6)], [2]),  # the second of three groups alone
+    ],
+)
+def test_groups_by_hand(size: int, placed: list[range], rings: list[int]) -> None:
+    expected = sum(ring_seconds(1e6, ring, 1e-3, 1e6) for ring in rings)
+    assert averaging_seconds(1e6, size, placed, 1e-3, 1e6) == pytest.approx(expected)
 
 
 def test_the_corollarys_interval_is_not_rounded_to_the_one_below() -> None:
@@ -56,6 +71,20 @@ def test_the_needed_interval_is_the_smallest() -> None:
     assert predict(costs, needed, 1).share <= 0.05 < predict(costs, needed - 1, 1).share
     assert needed_interval(Costs(1.0, 1e-3), 0.05) == 1
     assert needed_interval(Costs(1.0, 19.0), 0.5) == 19  # exactly half
+
+
+def test_the_needed_interval_beside_groups_is_the_smallest() -> None:
+    """Groups average every 4th step, but where all do."""
+    costs = Costs(step=1.0, round=0.9, group=0.1, averagings=0.25)
+    assert predict(costs, 16, 1).seconds == pytest.approx(1 + 0.9 / 16 + 0.1 * (1 / 4 - 1 / 16))
+    assert predict(costs, 2, 1).seconds == pytest.approx(1 + 0.9 / 2)
+    for share in (0.03, 0.05, 0.1, 0.3):
+        needed = needed_interval(costs, share)
+        assert predict(costs, needed, 1).share <= share < predict(costs, needed - 1, 1).share
+    advice = recommend(costs, 8, 1000, 0.02)
+    assert predict(costs, 10**9, 1).share > 0.02
+    assert advice.sentence.startswith("Even a single averaging of all after T = 1,000 steps leaves")
+    assert recommend(costs, 8, 1000, 0.1).sentence.startswith("Try algorithm.levels={..., 8: 10}, ")
 
 
 def test_the_theory_by_hand() -> None:
@@ -100,6 +129,47 @@ def test_from_given_figures(prsgd: Command, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     doubled = prsgd("advise", *KEYS, *GIVEN, "momentum=0.9")
     assert "an averaging 174.6 ms" in doubled.stdout
+
+
+HIERARCHICAL = ["algorithm=hierarchical", "algorithm.levels={4: 2, 8: 16}", "epochs=16"]
+
+
+def test_groups_from_given_figures(prsgd: Command) -> None:
+    """Groups of 4 on two processes of 2: 88.31 ms as above, in steps 2, 4, ... but 16, 32, ...
+
+    All 8 on four: 6 messages and 3/2 of 86.31 ms. T = 32.
+    """
+    keys = [key for key in KEYS if key != "processes=2"]
+    done = prsgd("advise", *keys, "processes=4", *HIERARCHICAL, *GIVEN)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "T = 32: a step 100 ms, an averaging 135.5 ms, one within groups 88.31 ms, 1.08 MB, "
+        "0.438 a step (as given)"
+    ) in done.stdout.replace("\n", " ")
+    at_16 = 100 + 135.467 / 16 + 88.311 * 14 / 32
+    assert re.search(rf"^ *16 +{at_16:.1f} ", done.stdout, re.MULTILINE)
+    assert re.search(r"^ *1 +235\.5 ", done.stdout, re.MULTILINE)  # no step is left for groups
+    apart = prsgd("advise", *KEYS, *HIERARCHICAL, *GIVEN)
+    assert "one within groups 0 ms, 1.08 MB, 0.438 a step" in apart.stdout.replace("\n", " ")
+
+
+def test_a_finished_runs_groups_by_hand(prsgd: Command, tmp_path: Path) -> None:
+    """20 steps in 3 s of which 1 s was spent sending: two rounds of 0.3 s, four of 0.1 s."""
+    levels = part("hierarchical", levels={2: 3, 4: 9})
+    folder = RunFolder(tmp_path / "run")
+    folder.create(small_run(algorithm=levels, workers=4, batch_size=2, epochs=1).as_dict())
+    folder.begin_tables()
+    row = {**dict.fromkeys(METRICS, 0), "step": 20, "comm_seconds": 1, "train_seconds": 3}
+    folder.append("metrics.csv", [row])
+    folder.write_environment({"processes": 4})
+    rounds = [(2, 0.1), (2, 0.1), (4, 0.3), (2, 0.1), (2, 0.1), (4, 0.3)]
+    zeros = {**dict.fromkeys(ROUNDS, 0), "payload_bytes": 1500}
+    folder.append("rounds.csv", [{**zeros, "group": g, "seconds": s} for g, s in rounds])
+    done = prsgd("advise", "--from", str(folder.path))
+    said = done.stdout.replace("\n", " ")
+    assert "a step 100 ms, an averaging 300 ms, one within groups 100 ms, 1.5 kB, 0.2 a" in said
+    seconds = 100 + 300 / 16 + 100 * (6 / 20 - 1 / 16)
+    assert re.search(rf"^ *16 +{seconds:.1f} ", done.stdout, re.MULTILINE)
 
 
 def test_from_a_finished_run(prsgd: Command, train_here: Trainer) -> None:
@@ -176,6 +246,10 @@ def test_control_c_while_calibrating(tmp_path: Path) -> None:
         (
             ["--from", "x", "workers=4"],
             "workers=4: the run folder has its keys; only plugins=[...] and data.root=... fit",
+        ),
+        (
+            ["--from", "x", "--config-dir", "mine"],
+            "--config-dir=mine: the run folder has its keys; only plugins=[...] and data.root=... ",
         ),
         (["--from", "x", *GIVEN], "--from: the run folder has the costs; give none beside it"),
         (

@@ -38,6 +38,10 @@ RUNS = {
     "one_shot": {"algorithm": part("one_shot")},
     "epochs": {"algorithm": part("epochs", workers=2, steps_scale=2.0)},
     "unequal": {"algorithm": part("unequal", local_steps=[5, 2]), "speeds": [2.0, 1.0]},
+    "unequal_adamw": {
+        "algorithm": part("unequal", local_steps=[5, 2]),
+        **{"optimiser": "adamw", "lr": 1e-3},
+    },
     "post_local": {"algorithm": part("post_local", switch="steps", after=6), "momentum": 0.9},
     "hierarchical": {
         "algorithm": part("hierarchical", levels={2: 3, 4: 9}),

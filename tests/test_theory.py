@@ -97,8 +97,17 @@ def test_corollary_by_hand() -> None:
     assert corollary(16, 2**16, 1.0) == (1 / 64, 2)
     assert corollary(16, 2**12, 1.0)[1] == 1
     assert slope(np.array([1, 2, 4]), np.array([[8, 4], [4, 1], [2, 0.25]])) == pytest.approx(
-        (-1.5, 1.96 * 0.5**0.5 / 2**0.5)
+        (-1.5, 12.706205 * 0.5**0.5 / 2**0.5)  # t of 1 degree of freedom, from a table
     )
+
+
+@pytest.mark.parametrize(("copies", "table"), [(6, 2.570582), (16, 2.131450), (32, 2.039513)])
+def test_intervals_are_students(copies: int, table: float) -> None:
+    slopes = RNG.standard_normal(copies)
+    x = np.array([1.0, 2.0, 4.0])
+    found = slope(x, x[:, None] ** slopes)
+    expected = table * slopes.std(ddof=1) / copies**0.5
+    assert found == pytest.approx((slopes.mean(), expected), rel=1e-6)
 
 
 def test_the_noise_is_a_function_of_the_seed() -> None:

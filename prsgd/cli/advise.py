@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,11 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"--share={options.share:g}: must be below 1")
     if options.folder and options.calibrate:
         raise UserError("--from: the run folder has its costs; leave out --calibrate")
+    keys = [*(f"--config-dir={folder}" for folder in options.config_dir), *options.overrides]
     if options.folder:
-        situation = finished(options, given_keys(options.overrides)[0])
+        situation = finished(options, given_keys(keys)[0])
     else:
-        runs, _ = compose(options.overrides)
+        runs, _ = compose(keys)
         if len(runs) > 1:
             raise UserError("advice is for one run; leave out the sweep")
         situation = planned(runs[0], options)
@@ -44,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = result.add_argument
     add("overrides", nargs="*", metavar="KEY=VALUE", help="the run that you plan")
+    add("--config-dir", "-cd", action="append", default=[], metavar="DIR", help="more choices")
     add("--calibrate", action="store_true", help="measure the step and the all-reduce here")
     add("--from", dest="folder", type=Path, metavar="RUN_DIR", help="take them from a finished run")
     add("--step-ms", type=positive, metavar="MS", help="a local step of a process's workers")
@@ -69,6 +72,7 @@ class Situation:
     processes: int
     costs: Costs
     source: str
+    in_groups: str = ""  # what is sent within groups of workers, for the screen
 
 
 def finished(options: argparse.Namespace, trusted: list[str]) -> Situation:
@@ -87,7 +91,9 @@ def finished(options: argparse.Namespace, trusted: list[str]) -> Situation:
     last, processes = records.last_metrics(), records.environment().get("processes")
     try:
         table = pd.read_csv(folder / "rounds.csv")
-        rounds = table.loc[table["group"] == run.workers, "seconds"]
+        of_all = table["group"] == run.workers
+        rounds, in_groups = table.loc[of_all, "seconds"], table.loc[~of_all]
+        group_seconds, payload = in_groups["seconds"].sum(), in_groups["payload_bytes"].sum()
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder}: its rounds.csv cannot be read ({error})") from error
     if not last or not last["step"] or processes is None or rounds.empty:
@@ -95,7 +101,20 @@ def finished(options: argparse.Namespace, trusted: list[str]) -> Situation:
             f"{folder}: it has not averaged yet; give a run that has trained for longer"
         )
     step = (last["train_seconds"] - last["comm_seconds"]) / last["step"]
-    return Situation(run, int(processes), Costs(step, float(rounds.median())), f"from {folder}")
+    costs, words = Costs(step, float(rounds.median())), ""
+    if count := len(in_groups):
+        costs = replace(costs, group=group_seconds / count, averagings=len(table) / last["step"])
+        words = within_groups(count / last["step"], payload / count, costs)
+    return Situation(run, int(processes), costs, f"from {folder}", words)
+
+
+def within_groups(rounds: float, payload: float, costs: Costs) -> str:
+    """Averagings within groups: their number in a step, and the bytes and time of one."""
+    from prsgd.console import amount
+
+    return (
+        f", one within groups {1000 * costs.group:.4g} ms, {amount(payload)}, {rounds:.3g} a step"
+    )
 
 
 STEP, LATENCY, BANDWIDTH = "--step-ms", "--latency-ms", "--bandwidth-mbit"
@@ -107,25 +126,46 @@ def planned(run: Run, options: argparse.Namespace) -> Situation:
 
     from prsgd.config.plan import decide
     from prsgd.cost.estimate import communication
-    from prsgd.cost.network import Costs, ring_seconds
+    from prsgd.launch.own_model import check_models
     from prsgd.training.machine import this_machine
 
     plan = decide(run, this_machine(), os.environ)
+    check_models([(run, plan)])
     known = given(options, plan.processes)
     needed = [STEP, LATENCY, BANDWIDTH] if plan.processes > 1 else [STEP]
     missing = [name for name in needed if name not in known]
     if missing and not options.calibrate:
         raise UserError(f"{missing[0]} is not known: give it, or --calibrate, or --from RUN_DIR")
-    sent = communication(run, run.data.train_samples())
+    samples = run.data.train_samples()
+    sent, steps = communication(run, samples), run.steps(samples)
     if missing:
         known = measured(run, plan, sent) | known
-    averaging = 0.0
-    if plan.processes > 1:
-        payload = sent.payload_bytes // sent.rounds
-        averaging = ring_seconds(payload, plan.processes, known[LATENCY], known[BANDWIDTH])
+    costs, words = on_network(run, plan.processes, sent, steps, known)
     source = "measured here" if missing == needed else "partly measured here"
-    costs = Costs(known[STEP], averaging)
-    return Situation(run, plan.processes, costs, source if missing else "as given")
+    return Situation(run, plan.processes, costs, source if missing else "as given", words)
+
+
+def on_network(
+    run: Run, processes: int, sent: CommCounter, steps: int, known: dict[str, float]
+) -> tuple[Costs, str]:
+    """The costs of a run by those of a step and of the network, and words for groups."""
+    from prsgd.cost.network import Costs, averaging_seconds
+    from prsgd.distributed.placement import placement
+
+    placed = placement(run.workers, processes)
+    network = known.get(LATENCY, 0.0), known.get(BANDWIDTH, math.inf)
+
+    def seconds(payload: float, size: int) -> float:
+        return averaging_seconds(payload, size, placed, *network)
+
+    costs = Costs(known[STEP], seconds(sent.payload_bytes // sent.rounds, run.workers))
+    count = sent.group_rounds
+    if not count:
+        return costs, ""
+    payload = sent.group_payload_bytes // count
+    in_groups = sum(rounds * seconds(payload, size) for size, rounds in sent.groups.items())
+    costs = replace(costs, group=in_groups / count, averagings=(count + sent.rounds) / steps)
+    return costs, within_groups(count / steps, payload, costs)
 
 
 def given(options: argparse.Namespace, processes: int) -> dict[str, float]:
@@ -172,7 +212,7 @@ def advise(now: Situation, share: float) -> int:
     show_advice(
         f"{run.model.title}, N = {run.workers} on {now.processes} processes, b = {run.batch_size}, "
         f"T = {steps:,}: a step {1000 * costs.step:.4g} ms, an averaging "
-        f"{1000 * costs.round:.4g} ms ({now.source})",
+        f"{1000 * costs.round:.4g} ms{now.in_groups} ({now.source})",
         [predict(costs, interval, images) for interval in intervals(advice, steps)],
         advice,
     )

@@ -32,8 +32,14 @@ def corollary_interval(workers: int, steps: int) -> int:
 
 
 def needed_interval(costs: Costs, share: float) -> int:
-    """The smallest interval at which communication takes at most `share` of the time."""
-    return max(1, math.ceil(costs.round * (1 - share) / (share * costs.step) - 1e-9))
+    """The smallest interval at which communication takes at most `share` of the time.
+
+    Where averagings within groups take more, it is longer than any run.
+    """
+    allowed = costs.step * share / (1 - share)  # seconds of communication in a step
+    beside_groups = max(allowed - costs.group * costs.averagings, 1e-18)
+    needed = max(costs.round / allowed, (costs.round - costs.group) / beside_groups)
+    return max(1, math.ceil(needed - 1e-9))
 
 
 def recommend(costs: Costs, workers: int, steps: int, share: float) -> Advice:
@@ -41,26 +47,37 @@ def recommend(costs: Costs, workers: int, steps: int, share: float) -> Advice:
     needed, theory = needed_interval(costs, share), theory_interval(workers, steps)
     at_most = corollary_interval(workers, steps)
     sending = predict(costs, needed, 1).share
-    if needed > steps:
-        least = predict(costs, steps, 1).share
+    least = predict(costs, steps, 1).share
+
+    def key(interval: int) -> str:
+        levels = f"algorithm.levels={{..., {workers}: {interval}}}"
+        return levels if costs.averagings else f"interval={interval}"
+
+    if needed > steps and costs.averagings:
+        sentence = (
+            f"Even a single averaging of all after T = {steps:,} steps leaves communication "
+            f"{least:.1%} of the time, as groups average as planned: give their levels larger "
+            "intervals."
+        )
+    elif needed > steps:
         sentence = (
             f"Even algorithm=one_shot, a single averaging after all T = {steps:,} steps, spends "
             f"{least:.1%} of the time on communication: train for longer, or on fewer processes."
         )
     elif needed == 1:
         sentence = (
-            f"Use interval=1 or algorithm=minibatch: communication takes {sending:.1%} of the time "
+            f"Use {key(1)} or algorithm=minibatch: communication takes {sending:.1%} of the time "
             "even when every step averages, so a larger interval buys next to nothing."
         )
     elif needed <= at_most:
         sentence = (
-            f"Use interval={needed}: communication falls to {sending:.1%} of the time, and "
+            f"Use {key(needed)}: communication falls to {sending:.1%} of the time, and "
             f"Corollary 1 promises linear speed-up up to about I = {theory:.1f}."
         )
     else:
         sentence = (
-            f"Try interval={needed}, which brings communication down to {sending:.1%} of the time, "
-            f"beside interval={at_most}: Corollary 1's guarantee ends at about I = {theory:.1f} "
+            f"Try {key(needed)}, which brings communication down to {sending:.1%} of the time, "
+            f"beside {key(at_most)}: Corollary 1's guarantee ends at about I = {theory:.1f} "
             f"for N = {workers} and T = {steps:,}, so see whether the loss still follows."
         )
     return Advice(needed, theory, sentence)

@@ -24,12 +24,16 @@ class CommCounter:
     bytes_per_number: int = 4
     rounds: int = 0
     payload_bytes: int = 0
-    group_rounds: int = 0
+    groups: dict[int, int] = field(default_factory=dict)  # rounds within groups, by group size
     group_payload_bytes: int = 0
     guessed: bool = False  # whether the algorithm asked for a loss, which no counter knows
     scalars: dict[str, float] = field(default_factory=dict)
     x: Array = field(default_factory=lambda: np.zeros((1, 1)))
     g: Array = field(default_factory=lambda: np.zeros((1, 1)))
+
+    @property
+    def group_rounds(self) -> int:
+        return sum(self.groups.values())
 
     def run(self, algorithm: Algorithm, info: RunInfo) -> None:
         """Count all that the algorithm sends in T steps."""
@@ -58,10 +62,10 @@ class CommCounter:
 
     def average(self, at_sync: str, group: int | None = None) -> None:
         vectors = 1 + len(self.moments(at_sync))
-        if group in (None, self.workers):
+        if group is None or group == self.workers:
             self._send(vectors)
         else:
-            self.group_rounds += 1
+            self.groups[group] = self.groups.get(group, 0) + 1
             self.group_payload_bytes += self.bytes_per_number * vectors * self.parameters
 
     def average_gradients(self) -> None:

@@ -13,11 +13,16 @@ GRADIENTS = 5  # how many are measured; the median counts
 
 
 def parameters(run: Run) -> int:
-    """D. Nothing is computed, as processes may be forked later."""
+    """D. Nothing is computed, as processes may be forked later, unless `build` looks at numbers."""
     import torch
 
-    with torch.device("meta"):
-        model = run.model.build(run.data.size, run.data.class_count())
+    size, classes = run.data.size, run.data.class_count()
+    try:
+        with torch.device("meta"):
+            model = run.model.build(size, classes)
+    except Exception:  # the meta device has no numbers
+        torch.set_num_threads(1)  # and so no threads that a fork would lose
+        model = run.model.build(size, classes)
     return sum(p.numel() for p in model.parameters())
 
 

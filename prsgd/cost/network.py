@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prsgd.distributed.placement import groups_of, hosts
+
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of one local step of all the workers that a process hosts, and of an averaging."""
+    """What communication is predicted from; times are in seconds."""
 
-    step: float
-    round: float
+    step: float  # a local step of all the workers that a process hosts
+    round: float  # an averaging of all workers
+    group: float = 0.0  # an averaging within groups of workers
+    averagings: float = 0.0  # of both kinds in a step, a number; 0 without groups
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,22 @@ def ring_seconds(payload: float, processes: int, latency: float, bandwidth: floa
     return hops * latency + hops / processes * payload / bandwidth
 
 
+def averaging_seconds(
+    payload: float, size: int, placed: list[range], latency: float, bandwidth: float
+) -> float:
+    """An averaging within groups of `size` workers, which processes host as `placed`.
+
+    A process takes part in its groups one after another; one that it hosts alone costs nothing.
+    """
+    busy_until = [0.0] * len(placed)
+    for group in groups_of(placed[-1].stop, size):
+        ranks = hosts(group, placed)
+        start = max(busy_until[rank] for rank in ranks)
+        for rank in ranks:
+            busy_until[rank] = start + ring_seconds(payload, len(ranks), latency, bandwidth)
+    return max(busy_until)
+
+
 def ring_constants(
     payload: float, processes: int, empty: float, full: float
 ) -> tuple[float, float]:
@@ -41,7 +61,11 @@ def ring_constants(
 
 
 def predict(costs: Costs, interval: int, images: float) -> Prediction:
-    """`images` are drawn by all workers together in a step: a step costs t_c + T_round / I."""
-    sending = costs.round / interval
+    """`images` are drawn by all workers together in a step: a step costs t_c + T_round / I.
+
+    An averaging of all workers takes the place of one within groups, if there are any.
+    """
+    in_groups = max(0.0, costs.averagings - 1 / interval)
+    sending = costs.round / interval + costs.group * in_groups
     seconds = costs.step + sending
     return Prediction(interval, seconds, sending / seconds, images / seconds)

@@ -16,6 +16,7 @@ from prsgd.data.cache import prepare
 from prsgd.data.digest import cache_folder
 from prsgd.errors import UserError, why
 from prsgd.launch.job import launch
+from prsgd.launch.own_model import check_models
 from prsgd.launch.process import gave_up
 from prsgd.launch.torchrun import torchrun_rank
 from prsgd.run_folder import ENDED, RunFolder
@@ -58,6 +59,8 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]]) -> list[PlannedRun]:
         else:
             refuse_begun(RunFolder(path), run, decided)
         planned.setdefault(path, PlannedRun(decided, plan, RunFolder(path)))
+    unfinished = (p for p in planned.values() if p.folder.status()[0] not in ENDED)
+    check_models((p.run, p.plan) for p in unfinished)
     return list(planned.values())
 
 

@@ -13,8 +13,6 @@ from prsgd.cost.advice import corollary_interval
 from prsgd.theory.problems import Problem
 from prsgd.theory.workers import ProblemWorkers, Rate, Trace, run
 
-CONFIDENCE = 1.96  # standard errors in half of a 95 % interval
-
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -65,11 +63,17 @@ def corollary(workers: int, steps: int, smoothness: float) -> tuple[float, int]:
 
 
 def slope(x: Array, y: Array) -> tuple[float, float]:
-    """The slope of log y (n, S) on log x (n,): mean over S copies, half of its 95 % interval."""
+    """The slope of log y (n, S) on log x (n,): mean over S copies, half of its 95 % interval.
+
+    The interval is Student's t's.
+    """
+    from scipy.special import stdtrit
+
     if not np.isfinite(y).all():
         return np.nan, np.nan
     found = np.polyfit(np.log(x), np.log(y), 1)[0]
-    return float(found.mean()), CONFIDENCE * float(found.std(ddof=1)) / len(found) ** 0.5
+    standard_error = found.std(ddof=1) / len(found) ** 0.5
+    return float(found.mean()), float(stdtrit(len(found) - 1, 0.975) * standard_error)
 
 
 def with_error(value: float, error: float) -> str:

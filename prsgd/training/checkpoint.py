@@ -59,9 +59,21 @@ class Checkpoints:
         if step:
             counters = _of_any_version(files.counters(folder, step), step)
             self.workers.set_counters(counters["workers"])
-            files.load(folder, step, self.workers.state_tensors())
+            self._load(step)
             self.metrics.set_counters(counters["clock"])
         return step, notes
+
+    def _load(self, step: int) -> None:
+        """Fill all tensors. Version 0.1 kept numbers of steps k in place of AdamW's corrections."""
+        folder, tensors = self.folder.checkpoints, self.workers.state_tensors()
+        if "optimiser/k.0" in files.names(folder, step):
+            corrections = self.workers.optimizer.corrections
+            for name, beta in zip(corrections, self.metrics.run.betas, strict=True):
+                k = {f"optimiser/k.{w}": row for w, row in enumerate(corrections[name])}
+                files.load(folder, step, k)
+                del tensors[f"optimiser/correction_{name}.all"]
+                corrections[name].copy_(1 - beta ** corrections[name])
+        files.load(folder, step, tensors)
 
     def _choose(self) -> tuple[int, list[str]]:
         """The step of the newest whole checkpoint, to which the tables are cut; 0 for none."""

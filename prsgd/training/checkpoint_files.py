@@ -163,6 +163,15 @@ def load(folder: Path, step: int, tensors: dict[str, Tensor]) -> None:
         raise UserError(f"checkpoint {path.name} in {folder} lacks {min(missing)}")
 
 
+def names(folder: Path, step: int) -> set[str]:
+    """The names of all tensors in a checkpoint."""
+    path, found = folder / f"{step:09d}", set[str]()
+    for part in _manifest(path)["parts"]:
+        with safe_open(path / part, "pt") as file:
+            found |= set(file.keys())
+    return found
+
+
 def _manifest(path: Path) -> dict[str, Any]:
     """Raises ValueError or KeyError where it is not what was written."""
     manifest: dict[str, Any] = json.loads(read_bytes(path / "manifest.json"))

@@ -14,12 +14,13 @@ class Optimizer(Protocol):
     """One local optimiser for all rows (K, D)."""
 
     moments: dict[str, Tensor]  # the moments by name, each (K, D); an averaging may send them
+    corrections: dict[str, Tensor]  # what they are divided by: (N, 1) of all workers, float64
+
+    def count_step(self, workers: list[int]) -> None:
+        """These of all N workers take a step; every process counts alike."""
 
     def step(self, x: Tensor, g: Tensor, lr: float, rows: slice = ALL) -> None:
         """One step of these rows; `g` is overwritten."""
-
-    def state_tensors(self) -> dict[str, Tensor]:
-        """All that outlives a step, by name, each (K, ...)."""
 
 
 class OptimizerSettings(Protocol):
@@ -33,10 +34,13 @@ class OptimizerSettings(Protocol):
     weight_decay: float
 
 
-def build_optimizer(settings: OptimizerSettings, x: Tensor) -> Optimizer:
-    """The optimiser that a run asks for, for rows x (K, D)."""
+def build_optimizer(
+    settings: OptimizerSettings, x: Tensor, hosted: range, workers: int
+) -> Optimizer:
+    """The optimiser that a run asks for, for rows x (K, D) of the `hosted` of N `workers`."""
     if settings.optimiser == "adamw":
-        return AdamW(x, settings.betas, settings.eps, settings.weight_decay)
+        betas, eps, decay = settings.betas, settings.eps, settings.weight_decay
+        return AdamW(x, betas, eps, decay, hosted, workers)
     return SGD(x, settings.momentum, settings.nesterov, settings.weight_decay)
 
 
@@ -51,6 +55,10 @@ class SGD:
         self.nesterov = nesterov
         self.weight_decay = weight_decay
         self.moments = {"m": zeros_like(x)} if momentum else {}
+        self.corrections: dict[str, Tensor] = {}
+
+    def count_step(self, workers: list[int]) -> None:
+        pass
 
     def step(self, x: Tensor, g: Tensor, lr: float, rows: slice = ALL) -> None:
         x, g = x[rows], g[rows]
@@ -62,35 +70,46 @@ class SGD:
         m = self.moments["m"][rows].mul_(self.momentum).add_(g)
         x.add_(g.add_(m, alpha=self.momentum) if self.nesterov else m, alpha=-lr)
 
-    def state_tensors(self) -> dict[str, Tensor]:
-        return self.moments
-
 
 class AdamW:
-    """torch.optim.AdamW's rule; each worker counts its own steps k.
+    """torch.optim.AdamW's rule, whose moments may be averaged over workers.
 
     x <- x - lr weight_decay x;  m <- β₁ m + (1 - β₁) g;  v <- β₂ v + (1 - β₂) g²;
-    x <- x - lr (m / (1 - β₁^k)) / (sqrt(v / (1 - β₂^k)) + eps).
+    x <- x - lr (m / c₁) / (sqrt(v / c₂) + eps).
+
+    The corrections c₁ and c₂ are the same moving averages of ones: 1 - β₁^k and 1 - β₂^k after k
+    steps. An averaging of the moments averages them too, as workers may differ in k.
     """
 
-    def __init__(self, x: Tensor, betas: list[float], eps: float, weight_decay: float) -> None:
-        self.betas = betas
+    def __init__(
+        self,
+        x: Tensor,
+        betas: list[float],
+        eps: float,
+        weight_decay: float,
+        hosted: range,
+        workers: int,
+    ) -> None:
+        self.betas = dict(zip(("m", "v"), betas, strict=True))
         self.eps = eps
         self.weight_decay = weight_decay
         self.moments = {"m": zeros_like(x), "v": zeros_like(x)}
-        self.k = torch.zeros(len(x), 1, dtype=torch.float64, device=x.device)
+        zeros = torch.zeros(workers, 1, dtype=torch.float64, device=x.device)
+        self.corrections = {name: zeros.clone() for name in self.moments}
+        self.hosted = slice(hosted.start, hosted.stop)
+
+    def count_step(self, workers: list[int]) -> None:
+        for name, c in self.corrections.items():
+            c[workers] = self.betas[name] * c[workers] + (1 - self.betas[name])
 
     def step(self, x: Tensor, g: Tensor, lr: float, rows: slice = ALL) -> None:
         x, g = x[rows], g[rows]
-        beta1, beta2 = self.betas
-        k = self.k[rows].add_(1)
+        beta1, beta2 = self.betas.values()
+        c1, c2 = (c[self.hosted][rows] for c in self.corrections.values())
         m = self.moments["m"][rows].lerp_(g, 1 - beta1)
         v = self.moments["v"][rows].mul_(beta2).addcmul_(g, g, value=1 - beta2)
         if self.weight_decay:
             x.mul_(1 - lr * self.weight_decay)
-        torch.sqrt(v, out=g).div_((1 - beta2**k).sqrt().to(g)).add_(self.eps)
-        torch.div(m, g, out=g).mul_((lr / (1 - beta1**k)).to(g))
+        torch.sqrt(v, out=g).div_(c2.sqrt().to(g)).add_(self.eps)
+        torch.div(m, g, out=g).mul_((lr / c1).to(g))
         x.sub_(g)
-
-    def state_tensors(self) -> dict[str, Tensor]:
-        return {**self.moments, "k": self.k}

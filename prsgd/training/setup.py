@@ -10,14 +10,14 @@ from prsgd.data.cache import Images
 from prsgd.data.partition import shards
 from prsgd.distributed.communicator import Communicator
 from prsgd.rng import Purpose, generator
+from prsgd.training.generators import generators_restored
 from prsgd.training.workers import RowWorkers
 
 
 def build_workers(run: Run, images: Images, communicator: Communicator, bf16: bool) -> RowWorkers:
     """The hosted workers, all at the same x, which is a function of the seed."""
     size = images.train_images.shape[1]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(generator(Purpose.MODEL, run.seed).integers(1 << 31)))
+    with generators_restored(int(generator(Purpose.MODEL, run.seed).integers(1 << 31))):
         model = run.model.build(size, images.classes)
     data, labels, carry = run.data, images.train_labels.cpu().numpy(), run.remainder == "carry"
     batches = Batches(

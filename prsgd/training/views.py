@@ -17,7 +17,9 @@ def parameters(module: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
 
 
 def batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
-    return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    """The BatchNorm layers that keep statistics."""
+    layers = (m for m in module.modules() if isinstance(m, nn.BatchNorm2d))
+    return [norm for norm in layers if norm.running_mean is not None]
 
 
 def flat(parameter: Tensor) -> Tensor:
@@ -33,15 +35,25 @@ def view(part: Tensor, shape: torch.Size) -> Tensor:
     return part.view(shape)
 
 
+def row_of(module: nn.Module) -> tuple[Tensor, Tensor]:
+    """The module's parameters (D,) and BatchNorm statistics (B,), copied."""
+    x = torch.cat([flat(p.detach()) for _, _, p in parameters(module)])
+    norms = batch_norms(module)
+    statistics = [n.running_mean for n in norms] + [n.running_var for n in norms]
+    return x, torch.cat([torch.empty(0), *statistics])  # type: ignore[list-item]
+
+
 def bind_views(module: nn.Module, x: Tensor, s: Tensor, g: Tensor | None = None) -> None:
-    """Make the module's parameters views into x (D,), gradients into g, statistics into s (B,)."""
+    """Make the module's parameters views into x (D,), gradients into g, statistics into s (B,).
+
+    The Parameter objects stay, as an LSTM keeps a list of its own of them.
+    """
     start = 0
-    for owner, name, parameter in list(parameters(module)):
+    for _, _, parameter in parameters(module):
         part = slice(start, start + parameter.numel())
-        here = nn.Parameter(view(x[part], parameter.shape), requires_grad=g is not None)
-        if g is not None:
-            here.grad = view(g[part], parameter.shape)
-        owner._parameters[name] = here
+        parameter.requires_grad_(g is not None)
+        parameter.data = view(x[part], parameter.shape)
+        parameter.grad = None if g is None else view(g[part], parameter.shape)
         start = part.stop
     start, half = 0, len(s) // 2
     for norm in batch_norms(module):

@@ -24,7 +24,7 @@ from prsgd.algorithms.info import Part
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.ledger import Ledger, Round
 from prsgd.training.optimizers import ALL, OptimizerSettings, build_optimizer
-from prsgd.training.views import batch_norms, bind_views, flat, parameters, pooled
+from prsgd.training.views import bind_views, pooled, row_of
 
 Draw = Callable[[int, int], tuple[Tensor, Tensor]]  # (worker, draw) -> images, labels
 
@@ -45,18 +45,20 @@ class RowWorkers:
         self.bf16 = bf16
         self.ledger = Ledger()
         rows, device = len(communicator.local_workers), communicator.device
-        start = torch.cat([flat(p.detach()) for _, _, p in parameters(model)])
-        features = sum(norm.num_features for norm in batch_norms(model))
+        start, statistics = row_of(model)
         self.x = start.to(device).repeat(rows, 1)
         self.g = torch.zeros_like(self.x)
-        self.s = torch.cat([torch.zeros(features), torch.ones(features)]).to(device).repeat(rows, 1)
-        self.optimizer = build_optimizer(settings, self.x)
+        self.s = statistics.to(device).repeat(rows, 1)
+        self.optimizer = build_optimizer(
+            settings, self.x, communicator.local_workers, communicator.workers
+        )
         zeros = torch.zeros(rows, dtype=torch.float64, device=device)
         self.losses = zeros.clone()  # (K,), of the last mini-batch
         self.loss_sums = zeros.clone()  # (K,), sums since the last row
         self.norm_sums = zeros.clone()  # (K,), sums of |G_i|^2
         self.draws = torch.zeros(rows, dtype=torch.int64)  # (K,), batches drawn so far
-        self.active = list(communicator.local_workers)  # hosted workers that compute in this step
+        self.computing = list(range(communicator.workers))  # workers that do in this step
+        self.active = list(communicator.local_workers)  # those of them that are hosted
         self.local_steps = [0] * communicator.workers  # (N,), steps since the last round
         self.scalars: dict[str, float] = {}
         self._per_worker: dict[str, Tensor] = {}
@@ -66,7 +68,7 @@ class RowWorkers:
         self._scratch = torch.empty_like(self.x[0])
         self.models = []
         for x, g, s in zip(self.x, self.g, self.s, strict=True):
-            self.models.append(copy.deepcopy(model).to(device))
+            self.models.append(copy.deepcopy(model).to(device).train())
             bind_views(self.models[-1], x, s, g)
         self._consensus_model = copy.deepcopy(model).to(device).eval()
 
@@ -78,10 +80,10 @@ class RowWorkers:
         self.t += 1
         self._signal = signal
         self.communicator.enter_step(self.t)
-        computing = range(self.communicator.workers) if active is None else active
-        for worker in computing:
+        self.computing = list(range(self.communicator.workers) if active is None else active)
+        for worker in self.computing:
             self.local_steps[worker] += 1
-        self.active = [w for w in self.communicator.local_workers if w in computing]
+        self.active = [w for w in self.communicator.local_workers if w in self.computing]
         self.g.zero_()
         for worker in self.active:
             row = worker - self.communicator.local_workers.start
@@ -101,6 +103,7 @@ class RowWorkers:
 
     @torch.no_grad()
     def optimizer_step(self, lr: float) -> None:
+        self.optimizer.count_step(self.computing)
         if len(self.active) == len(self.models):
             self.optimizer.step(self.x, self.g, lr)
             return
@@ -126,9 +129,17 @@ class RowWorkers:
         if at_sync == "average":
             for rows, mean in zip(self.optimizer.moments.values(), means, strict=True):
                 rows.copy_(mean)
+            self._average_corrections(self.communicator.workers)
         elif at_sync == "reset":
-            for rows in self.optimizer.state_tensors().values():
-                rows.zero_()
+            optimizer = self.optimizer
+            for tensor in (*optimizer.moments.values(), *optimizer.corrections.values()):
+                tensor.zero_()
+
+    def _average_corrections(self, group: int) -> None:
+        """Those of all workers are known here, so nothing is sent."""
+        for correction in self.optimizer.corrections.values():
+            groups = correction.view(-1, group)
+            groups.copy_(groups.mean(1, keepdim=True).expand_as(groups))
 
     @torch.no_grad()
     def average(self, at_sync: str, group: int | None = None) -> None:
@@ -139,7 +150,9 @@ class RowWorkers:
             self.set_moments(at_sync, means)
             return
         self._group_round([self.x, *(part.rows for part in moments)], group)
-        if at_sync == "reset":
+        if at_sync == "average":
+            self._average_corrections(group)
+        elif at_sync == "reset":
             self.set_moments(at_sync, [])
 
     @torch.no_grad()
@@ -231,13 +244,15 @@ class RowWorkers:
         """
         rows = {"x": self.x, "s": self.s, "draws": self.draws}
         rows |= {"loss": self.losses, "loss_sum": self.loss_sums, "norm_sum": self.norm_sums}
-        rows |= {f"optimiser/{k}": tensor for k, tensor in self.optimizer.state_tensors().items()}
+        rows |= {f"optimiser/{k}": tensor for k, tensor in self.optimizer.moments.items()}
         rows |= {f"algorithm/{name}": own for name, own in self._per_worker.items()}
         state = {
             f"{name}.{worker}": tensor[row]
             for name, tensor in rows.items()
             for row, worker in enumerate(self.communicator.local_workers)
         }
+        corrections = self.optimizer.corrections
+        state |= {f"optimiser/correction_{name}.all": c for name, c in corrections.items()}
         return state | {f"algorithm/{name}.all": own for name, own in self._replicated.items()}
 
     def counters(self) -> dict[str, Any]:

@@ -1,0 +1,471 @@
+"""Modules of a user's own: what rows train as plain torch does, and what they refuse."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Command, small_run
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torchvision.models import resnet18, vit_b_16
+
+from prsgd.config.schema import Run
+from prsgd.data.cache import load, prepare
+from prsgd.distributed.communicator import Communicator
+from prsgd.models import Model
+from prsgd.rng import Purpose, generator
+from prsgd.training.setup import build_workers
+from prsgd.training.trial import try_model
+from prsgd.training.views import row_of
+from prsgd.training.workers import RowWorkers
+
+SIZE, CLASSES = 8, 10
+Build = Callable[[], nn.Module]
+
+
+@dataclass
+class Own(Model):
+    """Whatever a function returns."""
+
+    make: Any = None
+
+    @property
+    def title(self) -> str:
+        return "own"
+
+    def build(self, size: int, classes: int) -> nn.Module:
+        made: nn.Module = self.make()
+        return made
+
+
+def run_of(build: Callable[[], Any], **values: Any) -> Run:
+    return replace(small_run(**values), model=Own(build))
+
+
+def net(*layers: nn.Module, inputs: int = 3 * SIZE * SIZE) -> nn.Sequential:
+    """Layers on flat images, then logits."""
+    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(inputs, CLASSES))
+
+
+def conv(norm: nn.Module) -> nn.Sequential:
+    """A convolution to 4 channels, a layer behind it, and logits."""
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), norm, nn.ReLU(), *net(inputs=4 * SIZE * SIZE)
+    )
+
+
+class Rows(nn.Module):
+    """An LSTM that reads an image row by row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(3 * SIZE, 5, num_layers=2, batch_first=True)
+        self.head = nn.Linear(5, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 1, 3).flatten(2)
+        logits: Tensor = self.head(self.lstm(x)[0][:, -1])
+        return logits
+
+
+class Changed(nn.Module):
+    """A linear model whose logits a function changes."""
+
+    def __init__(self, change: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3 * SIZE * SIZE, CLASSES)
+        self.change = change
+
+    def forward(self, x: Tensor) -> Any:
+        return self.change(self.linear(x.flatten(1)))
+
+
+def pretrained() -> nn.Module:
+    """In evaluation mode, with statistics of its own, as a hub hands it out."""
+    model = conv(nn.BatchNorm2d(4))
+    norm = model[1]
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.fill_(0.3)
+    norm.running_var.fill_(2.0)
+    return model.eval()
+
+
+def shared() -> nn.Module:
+    square = nn.Linear(192, 192)
+    return net(square, nn.Tanh(), square)
+
+
+def item() -> nn.Module:
+    """Looks at numbers while it is built."""
+    return net(nn.Linear(192, int(torch.tensor(192.0).item())))
+
+
+ACCEPTED: dict[str, Build] = {
+    "LSTM": Rows,
+    "GroupNorm": lambda: conv(nn.GroupNorm(2, 4)),
+    "BatchNorm2d": lambda: conv(nn.BatchNorm2d(4)),
+    "BatchNorm2d without statistics": lambda: conv(nn.BatchNorm2d(4, track_running_stats=False)),
+    "BatchNorm2d without parameters": lambda: conv(nn.BatchNorm2d(4, affine=False)),
+    "pretrained": pretrained,
+    "weight_norm": lambda: net(weight_norm(nn.Linear(192, 192))),
+    "a module used twice": shared,
+    "dropout of 0": lambda: net(nn.Dropout(0.0)),
+    "more logits than classes": lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 1000)),
+    "a scalar": lambda: net(nn.PReLU()),
+    "numbers while built": item,
+    "resnet18": lambda: resnet18(num_classes=CLASSES),
+}
+
+
+def workers_of(run: Run, cache: Path) -> RowWorkers:
+    images = load(prepare(run.data, cache, lambda items, n: iter(items)), torch.device("cpu"))
+    communicator = Communicator(run.workers, "cpu", "fast")
+    return build_workers(run, images, communicator, bf16=False)
+
+
+def plain_module(run: Run) -> nn.Module:
+    """The module that all workers begin with, as torch itself lays it out and trains it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(generator(Purpose.MODEL, run.seed).integers(1 << 31)))
+        return run.model.build(SIZE, CLASSES).train()
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
+def test_what_is_accepted_is_trained_as_by_torch(kind: str, cache: Path) -> None:
+    """Steps on the batches of worker 1: parameters, statistics, and the consensus after them."""
+    run = run_of(ACCEPTED[kind], momentum=0.9, batch_size=16)
+    assert try_model(run, bf16=False) == ""
+    workers = workers_of(run, cache)
+    plain = plain_module(run)
+    optimiser = torch.optim.SGD(
+        plain.parameters(), run.lr, run.momentum, weight_decay=run.weight_decay
+    )
+    for step in range(1 if kind == "resnet18" else 3):  # rounding grows in a deep one
+        images, labels = workers.draw(1, step)
+        optimiser.zero_grad()
+        torch.autograd.backward(F.cross_entropy(plain(images), labels))
+        optimiser.step()
+        workers.compute_gradients()
+        workers.optimizer_step(run.lr)
+    ours = workers.models[1]
+    for (name, own), theirs in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(own, theirs, atol=1e-4, rtol=1e-3, msg=name)
+    kept = dict(ours.named_buffers())
+    for name, theirs in plain.named_buffers():
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(kept[name], theirs, atol=1e-4, rtol=1e-3, msg=name)
+    workers.average("average")
+    consensus, drift = workers.consensus(None)
+    assert drift == 0
+    assert consensus(images).isfinite().all()
+    assert torch.equal(row_of(consensus)[0], workers.x[0])
+
+
+def test_statistics_and_mode_of_a_pretrained_module(cache: Path) -> None:
+    """The first evaluation sees the statistics that the module came with; training moves them."""
+    workers = workers_of(run_of(pretrained), cache)
+    assert workers.s[0].tolist() == pytest.approx([0.3] * 4 + [2.0] * 4)
+    workers.compute_gradients()
+    assert workers.s[0, 0] != 0.3
+
+
+def doubled() -> nn.Module:
+    return net(nn.Linear(192, 192, dtype=torch.float64))
+
+
+def half_frozen() -> nn.Module:
+    model = net(nn.Linear(192, 192))
+    model[1].bias.requires_grad_(False)
+    return model
+
+
+def tied() -> nn.Module:
+    model = net(nn.Linear(192, 192), nn.Linear(192, 192))
+    model[2].weight = model[1].weight
+    return model
+
+
+def same_memory() -> nn.Module:
+    model = net(nn.Linear(192, 192), nn.Linear(192, 192))
+    model[2].weight.data = model[1].weight.data
+    return model
+
+
+def unused() -> nn.Module:
+    model = Changed(lambda y: y)
+    model.extra = nn.Linear(2, 2)
+    return model
+
+
+class Buffered(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def nested() -> nn.Module:
+    encoder = nn.Sequential()
+    encoder.add_module("norm", nn.BatchNorm1d(192))
+    model = net()
+    model.insert(1, encoder)
+    return model
+
+
+def failing(error: BaseException) -> Callable[[Tensor], Tensor]:
+    def fail(_: Tensor) -> Tensor:
+        raise error
+
+    return fail
+
+
+def unbuildable() -> nn.Module:
+    raise ValueError("no such\nthing")
+
+
+BUFFERS = "which would neither be averaged nor kept; use BatchNorm2d or a layer without buffers, "
+NORM = f"has the buffers running_mean, running_var, num_batches_tracked, {BUFFERS}"
+DRAWS = "draws random numbers in its forward pass, which a resumed run would not draw again; "
+LOGITS = "it must return logits (2, 10) for 2 images"
+REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "BatchNorm1d": (nested, f"1.norm (BatchNorm1d) {NORM}"),
+    "BatchNorm3d": (lambda: net(nn.BatchNorm3d(4)), f"1 (BatchNorm3d) {NORM}"),
+    "SyncBatchNorm": (lambda: conv(nn.SyncBatchNorm(4)), f"1 (SyncBatchNorm) {NORM}"),
+    "InstanceNorm2d": (
+        lambda: conv(nn.InstanceNorm2d(4, track_running_stats=True)),
+        f"1 (InstanceNorm2d) {NORM}",
+    ),
+    "buffer": (lambda: net(Buffered()), f"1 (Buffered) has the buffers calls, {BUFFERS}"),
+    "spectral_norm": (
+        lambda: net(spectral_norm(nn.Linear(192, 192))),
+        f"1.parametrizations.weight.0 (_SpectralNorm) has the buffers _u, _v, {BUFFERS}",
+    ),
+    "momentum": (
+        lambda: conv(nn.BatchNorm2d(4, momentum=None)),
+        "1 (BatchNorm2d) has momentum=None, under which its statistics would stay; give a number",
+    ),
+    "frozen": (half_frozen, "1 (Linear): bias is frozen (requires_grad=False), and would be"),
+    "tied": (tied, "2 (Linear): weight is 1.weight as well; tied parameters would come apart"),
+    "one memory": (same_memory, "2 (Linear): weight is 1.weight as well; tied parameters would"),
+    "lazy": (
+        lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(CLASSES)),
+        "1 (LazyLinear): weight has no shape yet; give the layer the size of its input",
+    ),
+    "float64": (doubled, "1 (Linear): weight is float64; it must be float32"),
+    "complex": (
+        lambda: net(nn.Linear(192, 192, dtype=torch.complex64)),
+        "1 (Linear): weight is complex64; it must be float32",
+    ),
+    "meta": (
+        lambda: net(nn.Linear(192, 192, device="meta")),
+        "1 (Linear): weight is on the device meta; build it on the CPU, and it is moved",
+    ),
+    "no parameters": (lambda: nn.Flatten(), "the model (Flatten) has no parameters to train"),
+    "no gradient": (unused, "extra (Linear): weight gets no gradient; use it in forward"),
+    "dropout": (
+        lambda: net(nn.Linear(192, 192), nn.Sequential(nn.ReLU(), nn.Dropout(0.1))),
+        f"2.1 (Dropout) {DRAWS}leave that out, as dropout with p=0",
+    ),
+    "NumPy": (lambda: Changed(lambda y: y * np.random.rand()), f"the model (Changed) {DRAWS}"),
+    "Python": (lambda: Changed(lambda y: y * random.random()), f"the model (Changed) {DRAWS}"),
+    "vit": (lambda: vit_b_16(image_size=32, dropout=0.1), "encoder.dropout (Dropout) draws "),
+    "tuple": (
+        lambda: Changed(lambda y: (y, y)),
+        f"the model (Changed) returns a value of type tuple; {LOGITS}",
+    ),
+    "shape": (
+        lambda: Changed(lambda y: y[:, :, None]),
+        f"the model (Changed) returns (2, 10, 1); {LOGITS}",
+    ),
+    "images lost": (
+        lambda: Changed(lambda y: y[:1]),
+        f"the model (Changed) returns (1, 10); {LOGITS}",
+    ),
+    "classes": (
+        lambda: Changed(lambda y: y[:, 1:]),
+        f"the model (Changed) returns (2, 9); {LOGITS}",
+    ),
+    "not built": (unbuildable, "build(8, 10) fails (ValueError: no such)"),
+    "exit": (lambda: exec("raise SystemExit(4)"), "build(8, 10) fails (SystemExit: 4)"),
+    "no module": (dict, "build(8, 10) returns a value of type dict; it must return a torch.nn.Mo"),
+    "wrong input": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(7, CLASSES)),
+        "a step on images (2, 3, 8, 8) fails (RuntimeError: mat1 and mat2 shapes cannot be",
+    ),
+    "an error": (
+        lambda: Changed(failing(KeyError("a\nb"))),
+        "a step on images (2, 3, 8, 8) fails (KeyError: ",
+    ),
+    "no graph": (
+        lambda: Changed(lambda y: y.detach()),
+        "a step on images (2, 3, 8, 8) fails (RuntimeError: element 0 of tensors does not require",
+    ),
+    "an old weight_norm": (
+        lambda: net(torch.nn.utils.weight_norm(nn.Linear(192, 192))),
+        "a step on images (2, 3, 8, 8) fails (RuntimeError: Only Tensors created explicitly",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules", "ignore:`torch.nn.utils.weight_norm`")
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_refused(kind: str) -> None:
+    build, message = REFUSED[kind]
+    run = run_of(build)
+    if kind == "vit":
+        run = replace(run, data=replace(run.data, size=32))
+    found = try_model(run, bf16=False)
+    assert found.startswith(message)
+    assert "\n" not in found
+
+
+def test_a_vit_without_dropout_is_accepted() -> None:
+    """Its heads are filled with zeros at first, and still get a gradient."""
+    run = run_of(lambda: vit_b_16(image_size=32, num_classes=CLASSES))
+    assert try_model(replace(run, data=replace(run.data, size=32)), bf16=False) == ""
+
+
+def test_a_batch_of_one_image_is_tried_where_the_run_has_such() -> None:
+    def globally() -> nn.Module:
+        pool, norm = nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3)
+        return nn.Sequential(pool, norm, nn.Flatten(), nn.Linear(3, CLASSES))
+
+    assert try_model(run_of(globally), bf16=False) == ""
+    found = try_model(run_of(globally, batch_size=1), bf16=False)
+    assert found.startswith("a step on images (1, 3, 8, 8) fails (ValueError: Expected more than")
+
+
+def test_the_generators_are_left_alone() -> None:
+    """Also by a build or a forward pass that seeds them, and where it fails."""
+
+    def reseeding(y: Tensor) -> Tensor:
+        torch.manual_seed(5)
+        np.random.seed(5)
+        random.seed(5)
+        return y
+
+    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    for change in (reseeding, lambda y: failing(OSError())(reseeding(y))):
+        assert try_model(run_of(lambda change=change: Changed(change)), bf16=False)
+        after = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+        assert torch.equal(before[0], after[0])
+        assert before[1:] == after[1:]
+
+
+def test_a_build_that_draws_from_any_generator_is_a_function_of_the_seed(cache: Path) -> None:
+    def built() -> nn.Module:
+        model = net()
+        model[1].bias.data[0] = np.random.rand()
+        model[1].bias.data[1] = random.random()
+        return model
+
+    def start(seed: int) -> Tensor:
+        return workers_of(run_of(built, seed=seed), cache).x[0]
+
+    assert torch.equal(start(0), start(0))
+    assert not (start(0)[-CLASSES:] == start(1)[-CLASSES:]).any()
+
+
+PLUGIN = """
+from dataclasses import dataclass
+
+from prsgd.models import Model
+
+
+@dataclass
+class Net(Model):
+    p: float = 0.5
+
+    @property
+    def title(self):
+        return "net"
+
+    def build(self, size, classes):
+        import torch
+        from torch import nn
+        width = int(torch.tensor(8.0).item())
+        return nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(3 * size**2, width),
+            nn.Dropout(self.p),
+            nn.Linear(width, classes),
+        )
+"""
+OWN = (
+    *("--config-dir", "mine", "plugins=[mymodels]", "model=net", "device=cpu", "precision=fp32"),
+    *("data=synthetic", "data.train=160", "data.size=8", "schedule=constant"),
+    *("workers=2", "batch_size=4", "epochs=1", "interval=3"),
+)
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    (tmp_path / "mine/model").mkdir(parents=True)
+    (tmp_path / "mymodels.py").write_text(PLUGIN)
+    (tmp_path / "mine/model/net.yaml").write_text("# A net\n_target_: mymodels.Net\np: 0.5\n")
+    return tmp_path
+
+
+LINE = (
+    f"prsgd: model._target_=mymodels.Net: 2 (Dropout) {DRAWS}leave that out, as dropout with p=0\n"
+)
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train"],
+        ["train", "--dry-run"],
+        ["train", "-m", "seed=0,1"],
+        ["advise", "--calibrate"],
+    ],
+    ids=" ".join,
+)
+def test_no_command_starts_it(
+    prsgd: Command, plugin: Path, command: list[str], processes: int
+) -> None:
+    refused = prsgd(*command, *OWN, f"processes={processes}")
+    assert (refused.returncode, refused.stderr) == (2, LINE)
+    assert refused.stdout == ""
+    assert not (plugin / "runs").exists()
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_command_takes_one_that_fits(prsgd: Command, plugin: Path, processes: int) -> None:
+    """Its build looks at numbers, which there are none of on the device that only counts."""
+    keys = (*OWN, f"processes={processes}", "model.p=0")
+    planned = prsgd("train", "--dry-run", *keys)
+    assert planned.returncode == 0, planned.stderr
+    bytes_a_round = 4 * (193 * 8 + 9 * 10)
+    assert f"{7 * bytes_a_round / 1000:.1f} kB" in planned.stdout.replace("\n", "")
+    advised = prsgd("advise", "--calibrate", *keys)
+    assert advised.returncode == 0, advised.stderr
+    done = prsgd("train", *keys)
+    assert done.returncode == 0, done.stderr
+    [folder] = (plugin / "runs").iterdir()
+    assert len((folder / "rounds.csv").read_text().splitlines()) == 1 + 7
+
+
+def test_a_process_that_dies_in_it_is_one_line(prsgd: Command, plugin: Path) -> None:
+    text = PLUGIN.replace("import torch\n", "import os, torch\n        os._exit(9)\n", 1)
+    (plugin / "mymodels.py").write_text(text)
+    refused = prsgd("train", *OWN, "processes=2")
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "prsgd: model._target_=mymodels.Net: the process that tried it ended with exit code 9\n"
+    )
