@@ -39,6 +39,7 @@ ALLOCATOR = (
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you "
     "tried to allocate 1228800000000 bytes. Error code 12 (Cannot allocate memory)"
 )
+HUGE = ["model.width=1000000000000"]
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -193,7 +194,17 @@ def test_calibration_says_what_a_rank_lacks(prsgd: Command) -> None:
     assert done.stderr.count("\n") == 1
 
 
-HUGE = ["model.width=1000000000000"]
+@pytest.mark.parametrize("more", [[], ["--dry-run"], ["processes=2"]])
+def test_models_beyond_the_memory_are_refused(
+    tmp_path: Path, prsgd: Command, more: list[str]
+) -> None:
+    done = prsgd("train", *TINY.split(), *HUGE, *more)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(
+        "prsgd: workers=2: their MLP-1000000000000 models and gradients need 3248 TB, and this "
+        "machine has "
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_of_tensors_that_cannot_be_written(

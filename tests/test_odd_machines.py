@@ -206,7 +206,10 @@ def test_a_repository_that_prsgd_is_only_installed_in_is_not_its_own(
     assert commit() is None
     for command in (["add", "."], ["commit", "-qm", "a checkout"]):
         subprocess.run([*git, *command], check=True)
-    assert commit() is not None
+    made = commit()
+    assert made
+    package.write_text("changed")
+    assert commit() == f"{made}+"
 
 
 def test_what_a_kill_left_of_a_record_is_removed(tmp_path: Path, prsgd: Command) -> None:

@@ -9,6 +9,7 @@ from prsgd.config.schema import Run
 from prsgd.cost.counter import CommCounter
 from prsgd.distributed.wire import BYTES_PER_NUMBER
 
+FLOAT32 = 4  # bytes
 GRADIENTS = 5  # how many are measured; the median counts
 
 
@@ -24,6 +25,11 @@ def parameters(run: Run) -> int:
         torch.set_num_threads(1)  # and so no threads that a fork would lose
         model = run.model.build(size, classes)
     return sum(p.numel() for p in model.parameters())
+
+
+def memory(run: Run) -> int:
+    """Bytes of the N rows of models, gradients and moments; activations are left out."""
+    return FLOAT32 * run.workers * (2 + run.moments) * parameters(run)
 
 
 def communication(run: Run, samples: int) -> CommCounter:

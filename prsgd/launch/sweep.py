@@ -11,7 +11,8 @@ from pathlib import Path
 from prsgd.config.naming import run_name, run_name_of_version_1
 from prsgd.config.plan import Job, Plan, decide
 from prsgd.config.schema import Run
-from prsgd.console import print_error, track
+from prsgd.console import amount, print_error, track
+from prsgd.cost import estimate
 from prsgd.data.cache import prepare
 from prsgd.data.digest import cache_folder
 from prsgd.errors import UserError, why
@@ -20,7 +21,7 @@ from prsgd.launch.own_model import check_models
 from prsgd.launch.process import gave_up
 from prsgd.launch.torchrun import torchrun_rank
 from prsgd.run_folder import ENDED, RunFolder
-from prsgd.training.machine import this_machine
+from prsgd.training.machine import physical_memory, this_machine
 
 PRECISIONS = ("fp32", "bf16")  # what `auto` may come to
 
@@ -59,8 +60,9 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]]) -> list[PlannedRun]:
         else:
             refuse_begun(RunFolder(path), run, decided)
         planned.setdefault(path, PlannedRun(decided, plan, RunFolder(path)))
-    unfinished = (p for p in planned.values() if p.folder.status()[0] not in ENDED)
+    unfinished = [p for p in planned.values() if p.folder.status()[0] not in ENDED]
     check_models((p.run, p.plan) for p in unfinished)
+    check_memory(unfinished)
     return list(planned.values())
 
 
@@ -104,6 +106,23 @@ def refuse_begun(folder: RunFolder, asked: Run, decided: Run) -> None:
             raise UserError(
                 f"{path} is this run, {how} and not finished: go on by `prsgd run {path}`, or "
                 "choose another out to begin anew"
+            )
+
+
+def check_memory(planned: Sequence[PlannedRun]) -> None:
+    """Refuse models that this machine could not hold; several machines hold a part each."""
+    if torchrun_rank() is not None:
+        return
+    there, seen = physical_memory(), set[tuple[str, int]]()
+    for p in planned:
+        alike = str(p.run.model), p.run.workers
+        if p.plan.device == "cuda" or alike in seen:
+            continue
+        seen.add(alike)
+        if (needed := estimate.memory(p.run)) > there:
+            raise UserError(
+                f"workers={p.run.workers}: their {p.run.model.title} models and gradients need "
+                f"{amount(needed)}, and this machine has {amount(there)} of memory"
             )
 
 

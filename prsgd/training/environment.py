@@ -62,12 +62,11 @@ def commit() -> str | None:
     A repository that prsgd is only installed in does not count.
     """
     here = Path(__file__)
-    git = ["git", "-C", str(here.parent)]
+    git = ["git", "--no-optional-locks", "-C", str(here.parent)]  # a lock would outlast a kill
     try:
         subprocess.run([*git, "ls-files", "--error-unmatch", here.name], **QUIETLY)
-        found = subprocess.run(
-            [*git, "describe", "--always", "--dirty=+", "--exclude=*"], **QUIETLY
-        )
+        found = subprocess.run([*git, "describe", "--always", "--exclude=*"], **QUIETLY)
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], **QUIETLY)
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    return found.stdout.strip() + ("+" if changed.stdout else "") or None

@@ -40,6 +40,14 @@ def this_machine() -> Machine:
     )
 
 
+def physical_memory() -> float:
+    """Bytes of memory that this machine has."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):  # a system that does not tell
+        return math.inf
+
+
 def room_for_addresses() -> float:
     """Bytes that this process may still map, by its limit on address space.
 

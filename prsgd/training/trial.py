@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prsgd.config.schema import Run
+from prsgd.errors import why
 from prsgd.training.fit import label, misfits
 from prsgd.training.generators import generator_states, generators_restored
 from prsgd.training.views import bind_views, row_of
@@ -32,8 +33,7 @@ def try_model(run: Run, bf16: bool) -> str:
             stage = f"a step on images {tuple(images.shape)}"
             return _step(copy.deepcopy(module), images, classes, bf16)
         except (Exception, SystemExit) as error:
-            first = next(iter(str(error).splitlines()), "")
-            return f"{stage} fails ({type(error).__name__}: {first})"
+            return f"{stage} fails ({type(error).__name__}: {why(error)})"
 
 
 def _step(model: nn.Module, images: Tensor, classes: int, bf16: bool) -> str:
