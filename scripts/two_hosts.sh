@@ -6,9 +6,10 @@
 # Each host is a network namespace, joined to the other by a bridge; torchrun's agent runs in each, as
 # it would on two machines, and the rendezvous in a third place that nobody takes away. After AWAY
 # seconds (25) everything on the second host is killed and its link goes down; after BACK more (25) it
-# returns. The run ends as it would have ended. All of it is removed at the end.
+# returns. The run ends as it would have ended. All of it is removed at the end. Nothing but these
+# namespaces reaches the ports of torchrun and its ranks, which ask for no password.
 set -eu
-[ $# -ge 1 ] || { sed -n '2,9p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,10p' "$0" >&2; exit 2; }
 name=prsgd$$
 python=${PYTHON:-$(dirname "$0")/../.venv/bin/python}
 AWAY=${AWAY:-25} BACK=${BACK:-25}
