@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prsgd.console import say
 from prsgd.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,11 +31,12 @@ def report(results: Path, out: Path | None = None) -> int:
 
     runs, left_out = load(results)
     for path, why in left_out:
-        print(f"left out: {path} ({why})")
+        say(f"left out: {path} ({why})")
     if not runs:
         raise UserError(f"{results}: there is no finished run in it; start one with prsgd train")
     for text in _drawn([(g, specs(g), _place(g, results, out)) for g in groups(runs)]):
-        print(text)
+        for line in text.splitlines():
+            say(line)
     return 0
 
 

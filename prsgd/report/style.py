@@ -18,6 +18,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from PIL import Image
 
+from prsgd.console import printable
 from prsgd.report.curves import Curve, is_number, value_of, values_of, varied
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def drawing() -> Iterator[None]:
 
 
 def verbatim(text: str) -> str:
-    """A text that may be the user's: a dollar sign in it begins no formula."""
-    return text.replace("$", r"\$")
+    """A text that may be the user's: no formula begins in it, and no picture is broken by it."""
+    return printable(text).replace("$", r"\$")
 
 
 def styles(curves: Sequence[Curve], spec: Spec) -> list[dict[str, Any]]:
