@@ -64,5 +64,5 @@ def _rows(curves: Sequence[Curve], key: str) -> list[tuple[str, Sequence[Curve]]
     rows: list[tuple[str, Sequence[Curve]]] = []
     for text, value in values.items():
         of_row = [c for c in curves if key not in c.config or value_of(c, key) == text]
-        rows.append((said(key, value), of_row))
+        rows.append((said(key, value, values.values()), of_row))
     return rows or [("", curves)]

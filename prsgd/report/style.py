@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,22 +45,28 @@ DPI = 200
 MARKERS = "osD^vP*Xh<>"
 DASHES: Any = ("-", ":", "-.", (0, (3, 1, 1, 1, 1, 1)))  # "--" is a bound's or an ideal's
 LARGEST_INTERVAL = 128  # the colour scale ends there
+MOST_LINES = 12  # of a caption
 BASELINES = {"minibatch": "black", "one_shot": "tab:red"}  # colours, by algorithm
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw into files in prsgd's style, whatever matplotlibrc and MPLBACKEND say."""
+    """Draw into files in prsgd's style, whatever matplotlibrc and MPLBACKEND say.
+
+    Labels without room or glyphs are drawn as well as they can be, without a warning for each.
+    """
     plt.switch_backend("agg")
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Tight layout not applied|Glyph", UserWarning)
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         yield
 
 
-def verbatim(text: str) -> str:
+def verbatim(text: str, most: int = 200) -> str:
     """A text that may be the user's: no formula begins in it, and no picture is broken by it."""
-    return printable(text).replace("$", r"\$")
+    shown = printable(text)
+    return (shown if len(shown) <= most else f"{shown[:most]}…").replace("$", r"\$")
 
 
 def styles(curves: Sequence[Curve], spec: Spec) -> list[dict[str, Any]]:
@@ -127,9 +134,9 @@ def _colours(curves: Sequence[Curve], key: str) -> dict[str, Any]:
     return {text: scale(step * rank) for rank, text in enumerate(values)}
 
 
-def interval_colour(interval: int) -> Any:
+def interval_colour(interval: float) -> Any:
     """The colour of an interval in every figure: the longer the interval, the lighter."""
-    share = np.log2(interval) / np.log2(LARGEST_INTERVAL)
+    share = np.log2(max(1, interval)) / np.log2(LARGEST_INTERVAL)
     return mpl.colormaps["viridis"](0.9 * min(1.0, share))
 
 
@@ -211,8 +218,9 @@ def legend_columns(labels: list[str]) -> int:
 def caption(figure: Figure, text: str) -> None:
     """Write a text above the panels, in lines that fit."""
     text = text.replace(" = ", "\u00a0=\u00a0")  # no line ends there
-    text = fill(text, int(figure.get_figwidth() * 13.5)).replace("\u00a0", " ")
-    figure.suptitle(verbatim(text), fontsize=STYLE["font.size"])
+    lines = fill(printable(text), int(figure.get_figwidth() * 13.5)).split("\n")
+    shown = "\n".join(verbatim(line.replace("\u00a0", " ")) for line in lines[:MOST_LINES])
+    figure.suptitle(shown, fontsize=STYLE["font.size"])
 
 
 def save(figure: Figure, path: Path) -> None:
