@@ -59,10 +59,12 @@ def _drawn(tasks: list[Task]) -> Iterator[str]:
 
 def _draw(task: Task) -> str:
     from prsgd.report.figures import draw
+    from prsgd.report.room import hint
     from prsgd.report.tables import write_summary
 
     group, figures, folder = task
     folder.mkdir(parents=True, exist_ok=True)
     names = draw(group, figures, folder)
     summary = write_summary(group, folder)
-    return f"{summary}\n{folder}: {', '.join(names)} (png, svg) and summary.md, summary.csv"
+    drawn = f"{folder}: {', '.join(names)} (png, svg) and summary.md, summary.csv"
+    return "\n".join(filter(None, [summary, drawn, hint(group)]))

@@ -76,6 +76,7 @@ class Group:
     common: dict[str, Any] = field(default_factory=dict)  # the values that all or most curves have
     exceptions: list[str] = field(default_factory=list)  # keys that only most have in common
     apart: list[str] = field(default_factory=list)  # what tells it from others of the same title
+    note: str = ""  # which curves these are, where they are not all
 
     @property
     def folder(self) -> Path:
@@ -112,7 +113,7 @@ class Group:
             low, high = min(seeds), max(seeds)
             count = f"{low} to {high}" if low < high else f"{low}"
             shared.append(f"mean ± standard deviation of {count} seeds")
-        return ", ".join([self.title, *shared])
+        return ", ".join([self.title, *shared, *filter(None, [self.note])])
 
     def name(self, curve: Curve, without: Collection[str] = ()) -> str:
         """What tells a curve from the others, `without` the keys that stand elsewhere."""
@@ -168,7 +169,7 @@ def _groups_of_folder(panels: Mapping[str, Mapping[str, list[RunRecord]]]) -> li
     for group, slug in zip(found, names, strict=True):
         group.slug = slug
         group.apart = _apart(group, [other for other in found if other.title == group.title])
-        _label(group)
+        label_curves(group)
     return found
 
 
@@ -242,8 +243,9 @@ def _order(curve: Curve) -> tuple[Any, ...]:
     return rank, curve.method, curve.interval or 0, config["workers"], config.get("lr", 0)
 
 
-def _label(group: Group) -> None:
+def label_curves(group: Group) -> None:
     """Label each curve. A value that most curves share stands in the caption instead."""
+    group.common, group.exceptions = {}, []
     for key in dict.fromkeys(key for curve in group.curves for key in curve.config):
         values = [curve.config[key] for curve in group.curves if key in curve.config]
         counts = Counter(map(_text, values))

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from prsgd.report.columns import column, key_label
 from prsgd.report.curves import Curve, Group, clear, is_number
 from prsgd.report.panels import draw_panels
+from prsgd.report.room import best, end_of
 from prsgd.report.specs import STEPS, Spec, full_name
 from prsgd.report.style import BASELINES, MARKERS, logarithmic, powers_of_two, styles, verbatim
 from prsgd.report.tables import common_target, steps_to
@@ -62,6 +63,8 @@ def _fits(curve: Curve, row: Mapping[str, Any], group: Group) -> bool:
 def draw_points(group: Group, spec: Spec, lines: Lines, path: Path) -> None:
     """Draw what each run ended with, or the steps that it took to the common target."""
     target = common_target(group)
+    labels, note = best([*lines], lambda label: min(map(end_of, lines[label])), "lines")
+    lines = {label: lines[label] for label in labels}
     looks = _looks(spec, lines)
     places = _places(group, spec.x)
 
@@ -84,7 +87,8 @@ def draw_points(group: Group, spec: Spec, lines: Lines, path: Path) -> None:
             axes.set(ylabel=column(y).label)
         _scale_x(axes, [*places.values()])
 
-    draw_panels(spec, group.curves, fill_panel, key_label(spec.x), group.caption, path)
+    caption = ", ".join(filter(None, [group.caption, note]))
+    draw_panels(spec, group.curves, fill_panel, key_label(spec.x), caption, path)
 
 
 def _places(group: Group, key: str) -> dict[Curve, Any]:
