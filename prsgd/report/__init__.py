@@ -58,13 +58,16 @@ def _drawn(tasks: list[Task]) -> Iterator[str]:
 
 
 def _draw(task: Task) -> str:
-    from prsgd.report.figures import draw
+    from prsgd.report.figures import draw, words_in
+    from prsgd.report.fonts import fonts_for
     from prsgd.report.room import hint
     from prsgd.report.tables import write_summary
 
     group, figures, folder = task
     folder.mkdir(parents=True, exist_ok=True)
-    names = draw(group, figures, folder)
+    fonts, boxes = fonts_for(words_in(group, figures))
+    names = draw(group, figures, folder, fonts)
     summary = write_summary(group, folder)
     drawn = f"{folder}: {', '.join(names)} (png, svg) and summary.md, summary.csv"
-    return "\n".join(filter(None, [summary, drawn, hint(group)]))
+    unseen = f"no installed font has {boxes}: in the png files boxes stand there" if boxes else ""
+    return "\n".join(filter(None, [summary, drawn, hint(group), unseen]))

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
+from unicodedata import east_asian_width
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -50,16 +51,18 @@ BASELINES = {"minibatch": "black", "one_shot": "tab:red"}  # colours, by algorit
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
+def drawing(fonts: Sequence[str] = ()) -> Iterator[None]:
     """Draw into files in prsgd's style, whatever matplotlibrc and MPLBACKEND say.
 
-    Labels without room or glyphs are drawn as well as they can be, without a warning for each.
+    `fonts` have glyphs that matplotlib's own font lacks. Labels without room or glyphs are drawn as
+    well as they can be, without a warning for each.
     """
     plt.switch_backend("agg")
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Tight layout not applied|Glyph", UserWarning)
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
+        mpl.rcParams["font.family"] = ["sans-serif", *fonts]
         yield
 
 
@@ -200,8 +203,8 @@ def finish(figure: Figure, legend_of: Sequence[Axes], text: str, path: Path) -> 
 
 
 def width(text: str) -> float:
-    """The approximate width of a text in inches."""
-    return 0.065 * len(text)
+    """The approximate width of a text in inches; Chinese and its like are twice as wide."""
+    return 0.065 * (len(text) + sum(east_asian_width(character) in "WF" for character in text))
 
 
 def legend_columns(labels: list[str]) -> int:
