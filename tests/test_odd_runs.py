@@ -15,6 +15,7 @@ import yaml
 from conftest import part
 from test_report import fixture_run
 
+from prsgd.errors import UserError
 from prsgd.report import report
 from prsgd.report.runs import load
 
@@ -222,3 +223,12 @@ def test_what_is_strange_but_a_run_is_drawn(tmp_path: Path, how: str) -> None:
     assert len(runs) == 2
     assert not left_out
     assert report(tmp_path) == 0
+
+
+@pytest.mark.parametrize("out", [None, "out"])
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, out: str | None) -> None:
+    fixture_run(tmp_path / "runs")
+    (tmp_path / "runs/figures").touch()
+    (tmp_path / "out").touch()
+    with pytest.raises(UserError, match=r"toys-mlp-8 cannot be written \(Not a directory\); say"):
+        report(tmp_path / "runs", out and tmp_path / out)

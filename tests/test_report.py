@@ -192,6 +192,8 @@ def test_speeds_over_seeds_are_all_images_over_all_seconds(tmp_path: Path) -> No
     [group] = groups(load(tmp_path)[0])
     assert len(group.curves[0].runs) == 2
     assert summary(group.curves[0], 1.0)["images_per_second"] == pytest.approx(1600 / 15)
+    speeds = group.curves[0].mean["images_per_second"]
+    assert [*speeds] == pytest.approx([120, *[1600 / 15] * EPOCHS])
 
 
 def test_the_target_is_found_between_rows() -> None:

@@ -64,10 +64,15 @@ def _draw(task: Task) -> str:
     from prsgd.report.tables import write_summary
 
     group, figures, folder = task
-    folder.mkdir(parents=True, exist_ok=True)
     fonts, boxes = fonts_for(words_in(group, figures))
-    names = draw(group, figures, folder, fonts)
-    summary = write_summary(group, folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = draw(group, figures, folder, fonts)
+        summary = write_summary(group, folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}); say with --out where figures may go"
+        ) from error
     drawn = f"{folder}: {', '.join(names)} (png, svg) and summary.md, summary.csv"
     unseen = f"no installed font has {boxes}: in the png files boxes stand there" if boxes else ""
     return "\n".join(filter(None, [summary, drawn, hint(group), unseen]))

@@ -52,8 +52,14 @@ class Curve:
 
     @cached_property
     def mean(self) -> pd.DataFrame:
-        """The metrics over seeds, row by row."""
+        """The metrics over seeds, row by row; a speed is that of all images in all seconds."""
         frame: pd.DataFrame = self._by_row.mean()
+        if len(self.runs) > 1:
+            seconds = [run.metrics["train_seconds"].diff() for run in self.runs]
+            speeds = [run.metrics["images_per_second"] for run in self.runs]
+            images = [speed * s for speed, s in zip(speeds, seconds, strict=True)]
+            of_all = _sum_by_row(images) / _sum_by_row(seconds)
+            frame["images_per_second"] = of_all.fillna(frame["images_per_second"])
         return frame
 
     @cached_property
@@ -141,6 +147,11 @@ class Group:
                 for method in ("", config["algorithm"]):
                     values[method, key][_text(value)] = value
         return values
+
+
+def _sum_by_row(columns: Sequence[pd.Series[float]]) -> pd.Series[float]:
+    total: pd.Series[float] = pd.concat(columns).groupby(level=0).sum()
+    return total
 
 
 def groups(runs: Iterable[RunRecord]) -> list[Group]:
