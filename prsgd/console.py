@@ -10,10 +10,22 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 T = TypeVar("T")
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, emoji=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+UNSEEN = (  # what a terminal obeys, turns round or cannot encode
+    *(range(0x20), range(0x7F, 0xA0)),  # control characters
+    *(range(0x2028, 0x202F), range(0x2066, 0x206A)),  # ends of lines, directions of writing
+    range(0xD800, 0xE000),  # halves of characters
+)
+ESCAPES = {code: repr(chr(code))[1:-1] for codes in UNSEEN for code in codes}
+
+
+def printable(text: str) -> str:
+    """A text from outside as it may be shown: what is no letter to a terminal is escaped."""
+    return text.translate(ESCAPES)
 
 
 class LastingStream:
@@ -63,12 +75,17 @@ def outlast_the_terminal() -> None:
 
 def print_error(message: str) -> None:
     """The one line that a user gets who made a mistake."""
-    errors.print(f"prsgd: {message}", markup=False)
+    errors.print(f"prsgd: {printable(message)}", markup=False)
 
 
 def say(line: str) -> None:
     """A line on the screen, as it is."""
-    console.print(line, markup=False)
+    console.print(printable(line), markup=False)
+
+
+def cells(texts: Iterable[str]) -> list[Text]:
+    """A row of a table, as it is."""
+    return [Text(printable(text)) for text in texts]
 
 
 def amount(size: float) -> str:

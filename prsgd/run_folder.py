@@ -145,7 +145,7 @@ class RunFolder:
             return "new", ""
         except OSError as error:
             raise unreadable(self.path / "status.json", error) from error
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return "failed", "status.json is damaged"
 
     def set_status(self, status: str, why: str = "") -> None:
@@ -162,7 +162,7 @@ class RunFolder:
         """What the run was computed with; empty before the first start."""
         try:
             environment = json.loads(read_bytes(self.path / "environment.json"))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, RecursionError):
             return {}
         except OSError as error:
             raise unreadable(self.path / "environment.json", error) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -191,6 +192,8 @@ def test_speeds_over_seeds_are_all_images_over_all_seconds(tmp_path: Path) -> No
     [group] = groups(load(tmp_path)[0])
     assert len(group.curves[0].runs) == 2
     assert summary(group.curves[0], 1.0)["images_per_second"] == pytest.approx(1600 / 15)
+    speeds = group.curves[0].mean["images_per_second"]
+    assert [*speeds] == pytest.approx([120, *[1600 / 15] * EPOCHS])
 
 
 def test_the_target_is_found_between_rows() -> None:
@@ -425,8 +428,12 @@ BAD_FIGURES = {
     "a: {x: workers, lines: {PR-SGD: {workers: [1, 2], lr: [0.1]}}}": (
         "a.lines: PR-SGD: its lists must be equally long"
     ),
-    "drift: {x: workers}": "drift: must be a name of letters, digits and _, but not",
-    "../a: {x: workers}": "../a: must be a name of letters, digits and _, but not",
+    "drift: {x: workers}": "drift: must be a name of at most 80 letters, digits and _, but not",
+    "../a: {x: workers}": "../a: must be a name of at most 80 letters, digits and _, but not",
+    f"{'a' * 81}: {{x: workers}}": f"{'a' * 81}: must be a name of at most 80 letters",
+    "Epochs: {x: lr}": "Epochs: must differ from other figures in more than case",
+    "Ends: {x: lr}": "Ends: must differ from other figures in more than case",
+    "{a: {x: lr}, A: {x: workers}}": "a: must differ from other figures in more than case",
 }
 
 
@@ -529,7 +536,13 @@ def test_data_that_changed_under_one_label_have_a_folder_of_their_own(tmp_path: 
     environment = json.loads((folder / "environment.json").read_text())
     environment["data_fingerprint"] = "changed"
     (folder / "environment.json").write_text(json.dumps(environment))
-    assert {g.slug for g in groups(load(tmp_path)[0])} == {"toys-mlp-8", "toys-mlp-8-2"}
+    found = {g.slug: g.caption for g in groups(load(tmp_path)[0])}
+    assert all(re.fullmatch("toys-mlp-8-[0-9a-f]{8}", slug) for slug in found)
+    assert len(found) == 2
+    assert sorted(found.values()) == [
+        "MLP-8 on toys, data changed, N = 2, b = 4, γ = 0.2, I = 8",
+        "MLP-8 on toys, data toys, N = 2, b = 4, γ = 0.1, I = 8",
+    ]
 
 
 def test_a_logarithmic_axis_needs_positive_data(tmp_path: Path) -> None:

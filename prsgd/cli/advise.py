@@ -224,9 +224,9 @@ def show_advice(situation: str, predictions: Sequence[Prediction], advice: Advic
     from rich import box
     from rich.table import Table
 
-    from prsgd.console import console, show
+    from prsgd.console import say, show
 
-    console.print(situation, markup=False)
+    say(situation)
     columns = ("I", "ms per step", "images/s", "against I = 1", "communication")
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for p in predictions:
@@ -239,4 +239,4 @@ def show_advice(situation: str, predictions: Sequence[Prediction], advice: Advic
             style="bold" if p.interval == advice.interval else "",
         )
     show(table)
-    console.print(advice.sentence, markup=False)
+    say(advice.sentence)

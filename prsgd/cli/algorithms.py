@@ -6,12 +6,11 @@ import argparse
 
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from prsgd.cli.help import algorithms
 from prsgd.config.choices import conf_dir
 from prsgd.config.compose import config_dirs
-from prsgd.console import console
+from prsgd.console import cells, console
 
 
 def main(arguments: list[str]) -> int:
@@ -25,6 +24,6 @@ def main(arguments: list[str]) -> int:
     table = Table("algorithm=", "what it does", "when it helps", "what a worker sends")
     table.box, table.pad_edge, table.show_lines = box.HORIZONTALS, False, True
     for row in algorithms([conf_dir(), *config_dirs(arguments)]):
-        table.add_row(*map(Text, row))
+        table.add_row(*cells(row))
     console.print(table)
     return 0

@@ -21,7 +21,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         "prsgd figures",
         description="Draw all runs under a folder, and a table of them. Runs that lie side by "
-        "side belong together, and their figures go into a folder figures/ beside them.",
+        "side belong together, and their figures go into a folder figures/ beside them. Links are "
+        "followed: a folder of links to runs compares them. Of many curves the best 24 are drawn.",
         epilog=DECLARED,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

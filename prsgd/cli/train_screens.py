@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
-from prsgd.console import amount, console, duration, say, show
+from prsgd.console import amount, cells, duration, say, show
 from prsgd.cost import estimate
 from prsgd.launch.sweep import PlannedRun
 from prsgd.run_folder import ENDED, RunFolder
@@ -33,12 +32,12 @@ def show_plan(planned: Sequence[PlannedRun]) -> None:
     lines, seconds = zip(*map(forecast, planned), strict=True)
     table = Table(*lines[0], box=box.SIMPLE_HEAD, pad_edge=False)
     for line in lines:
-        table.add_row(*map(Text, line.values()))
+        table.add_row(*cells(line.values()))
     show(table)
     total = sum(seconds)
     counted = f"{len(lines)} run{'s' if len(lines) > 1 else ''} planned"
     left = f"about {duration(total)} of training" if total else "nothing left to train"
-    console.print(f"{counted}, {left}; nothing was started")
+    say(f"{counted}, {left}; nothing was started")
 
 
 def forecast(planned: PlannedRun) -> tuple[dict[str, str], float]:
@@ -73,7 +72,7 @@ def show_skipped(folder: RunFolder, profile: bool) -> None:
     last = folder.last_metrics()
     note = ", and not profiled: choose another out" if profile else ""
     result = f"test accuracy {last['test_accuracy']:.2%}" if status == "done" and last else why
-    console.print(f"{folder.path} is {status} ({result}): skipped{note}", markup=False)
+    say(f"{folder.path} is {status} ({result}): skipped{note}")
 
 
 def show_results(folders: Sequence[RunFolder]) -> None:
@@ -83,14 +82,14 @@ def show_results(folders: Sequence[RunFolder]) -> None:
     for folder in folders:
         status, why = folder.status()
         last = folder.last_metrics()
-        cells = [folder.path.name, f"{status}: {why}" if why else status]
+        row = [folder.path.name, f"{status}: {why}" if why else status]
         if last:
-            cells += [
+            row += [
                 f"{last['consensus_train_loss']:.4f}",
                 f"{last['test_accuracy']:.2%}",
                 f"{last['round']:,.0f}",
                 amount(last["payload_bytes"]),
                 duration(last["train_seconds"]),
             ]
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells(row))
     show(table)

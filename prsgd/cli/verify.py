@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from prsgd.console import console
+from prsgd.console import console, say
 from prsgd.errors import UserError
 from prsgd.theory import verify
 from prsgd.theory.checks import CheckContext, CheckResult
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         from prsgd.theory.figures import keep
 
         keep(results, options.out)
-        console.print(f"{options.out}: claims.md, claims.csv and figures", markup=False)
+        say(f"{options.out}: claims.md, claims.csv and figures")
     return 0 if all(result.holds for result in results) else 1
 
 

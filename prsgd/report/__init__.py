@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prsgd.console import say
 from prsgd.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,11 +31,12 @@ def report(results: Path, out: Path | None = None) -> int:
 
     runs, left_out = load(results)
     for path, why in left_out:
-        print(f"left out: {path} ({why})")
+        say(f"left out: {path} ({why})")
     if not runs:
         raise UserError(f"{results}: there is no finished run in it; start one with prsgd train")
     for text in _drawn([(g, specs(g), _place(g, results, out)) for g in groups(runs)]):
-        print(text)
+        for line in text.splitlines():
+            say(line)
     return 0
 
 
@@ -56,11 +58,21 @@ def _drawn(tasks: list[Task]) -> Iterator[str]:
 
 
 def _draw(task: Task) -> str:
-    from prsgd.report.figures import draw
+    from prsgd.report.figures import draw, words_in
+    from prsgd.report.fonts import fonts_for
+    from prsgd.report.room import hint
     from prsgd.report.tables import write_summary
 
     group, figures, folder = task
-    folder.mkdir(parents=True, exist_ok=True)
-    names = draw(group, figures, folder)
-    summary = write_summary(group, folder)
-    return f"{summary}\n{folder}: {', '.join(names)} (png, svg) and summary.md, summary.csv"
+    fonts, boxes = fonts_for(words_in(group, figures))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = draw(group, figures, folder, fonts)
+        summary = write_summary(group, folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}); say with --out where figures may go"
+        ) from error
+    drawn = f"{folder}: {', '.join(names)} (png, svg) and summary.md, summary.csv"
+    unseen = f"no installed font has {boxes}: in the png files boxes stand there" if boxes else ""
+    return "\n".join(filter(None, [summary, drawn, hint(group), unseen]))

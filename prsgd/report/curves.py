@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ import pandas as pd
 
 from prsgd.config.registry import class_named
 from prsgd.report.runs import RunRecord
+from prsgd.report.slugs import slugs
 
 ALWAYS_IN_LABEL = ("algorithm", "algorithm.interval")  # a label begins with these keys
 SYMBOLS = {"workers": "N", "batch_size": "b", "lr": "γ", "algorithm.interval": "I", "momentum": "β"}
@@ -39,8 +39,10 @@ class Curve:
         return str(getattr(class_named("algorithm", name), "title", name))
 
     @property
-    def interval(self) -> int | None:
-        return self.config.get("algorithm.interval")
+    def interval(self) -> float | None:
+        """The interval; that of a plugin may be a word, which is none."""
+        interval: Any = self.config.get("algorithm.interval")
+        return interval if is_number(interval) and interval > 0 else None
 
     @property
     def obeys_the_drift_lemma(self) -> bool:
@@ -50,8 +52,14 @@ class Curve:
 
     @cached_property
     def mean(self) -> pd.DataFrame:
-        """The metrics over seeds, row by row."""
+        """The metrics over seeds, row by row; a speed is that of all images in all seconds."""
         frame: pd.DataFrame = self._by_row.mean()
+        if len(self.runs) > 1:
+            seconds = [run.metrics["train_seconds"].diff() for run in self.runs]
+            speeds = [run.metrics["images_per_second"] for run in self.runs]
+            images = [speed * s for speed, s in zip(speeds, seconds, strict=True)]
+            of_all = _sum_by_row(images) / _sum_by_row(seconds)
+            frame["images_per_second"] = of_all.fillna(frame["images_per_second"])
         return frame
 
     @cached_property
@@ -73,6 +81,8 @@ class Group:
     slug: str = ""  # the name of the figures' folder
     common: dict[str, Any] = field(default_factory=dict)  # the values that all or most curves have
     exceptions: list[str] = field(default_factory=list)  # keys that only most have in common
+    apart: list[str] = field(default_factory=list)  # what tells it from others of the same title
+    note: str = ""  # which curves these are, where they are not all
 
     @property
     def folder(self) -> Path:
@@ -88,6 +98,10 @@ class Group:
         return self.curves[0].runs[0].model
 
     @property
+    def title(self) -> str:
+        return f"{self.model} on {self.data}"
+
+    @property
     def machines(self) -> list[str]:
         """The kinds of machine that the runs were on. Times compare where there is one kind."""
         return sorted({run.machine for curve in self.curves for run in curve.runs})
@@ -95,8 +109,8 @@ class Group:
     @property
     def caption(self) -> str:
         """What all curves share."""
-        shared = [
-            f"{symbol} = {self.common[key]:g}" + " unless named" * (key in self.exceptions)
+        shared = self.apart + [
+            f"{symbol} = {short(self.common[key])}" + " unless named" * (key in self.exceptions)
             for key, symbol in SYMBOLS.items()
             if key in self.common and not (key == "momentum" and not self.common[key])
         ]
@@ -105,44 +119,81 @@ class Group:
             low, high = min(seeds), max(seeds)
             count = f"{low} to {high}" if low < high else f"{low}"
             shared.append(f"mean ± standard deviation of {count} seeds")
-        return ", ".join([f"{self.model} on {self.data}", *shared])
+        return ", ".join([self.title, *shared, *filter(None, [self.note])])
 
     def name(self, curve: Curve, without: Collection[str] = ()) -> str:
         """What tells a curve from the others, `without` the keys that stand elsewhere."""
-        interval = None if "algorithm.interval" in without else curve.interval
-        parts = [curve.method, *([] if interval is None else [f"I = {interval}"])]
+        key = "algorithm.interval"
+        has_interval = curve.config.get(key) is not None and key not in without
+        parts = [curve.method, *([said(key, curve.config[key])] if has_interval else [])]
         return ", ".join([*parts, *self._differences(curve, (*ALWAYS_IN_LABEL, *without))])
 
     def _differences(self, curve: Curve, told: Collection[str]) -> list[str]:
         """The further keys in which a curve differs from others of its method, as "β = 0.9"."""
-        own = curve.config
-        configs = [other.config for other in self.curves]
-        found = []
-        for key, value in own.items():
-            of_method = key.startswith("algorithm.")
-            kin = [c for c in configs if not of_method or c["algorithm"] == own["algorithm"]]
-            differs = any(key in c and c[key] != value for c in kin)
-            if differs and key not in told and self.common.get(key, ...) != value:
-                found.append(said(key, value))
-        return found
+        found = {}
+        for key, value in curve.config.items():
+            method = curve.config["algorithm"] if key.startswith("algorithm.") else ""
+            values = self._values[method, key]
+            if len(values) > 1 and key not in told and self.common.get(key, ...) != value:
+                found[key] = said(key, value, values.values())
+        return in_full(found)
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """The values of a key in all curves, and in those of a method, by their texts."""
+        values: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
+        for config in (curve.config for curve in self.curves):
+            for key, value in config.items():
+                for method in ("", config["algorithm"]):
+                    values[method, key][_text(value)] = value
+        return values
+
+
+def _sum_by_row(columns: Sequence[pd.Series[float]]) -> pd.Series[float]:
+    total: pd.Series[float] = pd.concat(columns).groupby(level=0).sum()
+    return total
 
 
 def groups(runs: Iterable[RunRecord]) -> list[Group]:
     """Comparable runs together, each curve with a label that tells it from the others."""
-    panels: dict[Hashable, dict[str, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
+    panels: dict[Path, dict[str, dict[str, list[RunRecord]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
     for run in runs:
-        model = {k: v for k, v in run.config.items() if k.partition(".")[0] == "model"}
         curve = {k: v for k, v in run.config.items() if k != "seed"}
-        panel = (run.path.parent, run.fingerprint, run.data, _text(model))
-        panels[panel][_text(curve)].append(run)
-    result: list[Group] = []
+        panels[run.path.parent][_panel(run)][_text(curve)].append(run)
+    return [group for of_folder in panels.values() for group in _groups_of_folder(of_folder)]
+
+
+def _panel(run: RunRecord) -> str:
+    """What the runs of a group have in common, as text: the data and the model."""
+    model = {k: v for k, v in run.config.items() if k.partition(".")[0] == "model"}
+    return _text([run.fingerprint, run.data, model])
+
+
+def _groups_of_folder(panels: Mapping[str, Mapping[str, list[RunRecord]]]) -> list[Group]:
+    found = []
     for curves in panels.values():
         by_config = (Curve(curves[config]) for config in sorted(curves))
-        group = Group(sorted(by_config, key=_order))
-        group.slug = _slug(group, [other.slug for other in result if other.folder == group.folder])
-        _label(group)
-        result.append(group)
-    return result
+        found.append(Group(sorted(by_config, key=_order)))
+    names = slugs([f"{group.data} {group.model}" for group in found], [*panels])
+    for group, slug in zip(found, names, strict=True):
+        group.slug = slug
+        group.apart = _apart(group, [other for other in found if other.title == group.title])
+        label_curves(group)
+    return found
+
+
+def _apart(group: Group, namesakes: Sequence[Group]) -> list[str]:
+    """What tells a group from those with the same title: keys of data and model, or else data."""
+    if len(namesakes) == 1:
+        return []
+    first, *_ = configs = [other.curves[0].config for other in (group, *namesakes)]
+    of_title = [key for key in first if key.partition(".")[0] in ("data", "model")]
+    keys = [key for key in of_title if len({_text(config.get(key)) for config in configs}) > 1]
+    own = [key for key in keys if len({value_of(curve, key) for curve in group.curves}) == 1]
+    found = {key: said(key, first[key], [config.get(key) for config in configs]) for key in own}
+    return in_full(found) or [f"data {group.curves[0].runs[0].fingerprint[:8]}"]
 
 
 def varied(curves: Sequence[Curve]) -> list[str]:
@@ -169,20 +220,32 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
 
-def said(key: str, value: Any) -> str:
+def said(key: str, value: Any, among: Iterable[Any] = ()) -> str:
     """A key and its value as figures write them: "γ = 0.1"."""
-    return f"{SYMBOLS.get(key, key.rpartition('.')[2])} = {short(value)}"
+    return f"{SYMBOLS.get(key, key.rpartition('.')[2])} = {clear(value, among)}"
+
+
+def clear(value: Any, among: Iterable[Any]) -> str:
+    """A value in a label, in a longer form where a shorter one is that of another value as well."""
+    others = [other for other in among if _text(other) != _text(value)]
+    for form in (short, str):
+        if form(value) not in map(form, others):
+            return form(value)
+    return _text(value)
+
+
+def in_full(texts: Mapping[str, str]) -> list[str]:
+    """What is said of each key. Keys that would be called alike are written in full."""
+    called = {key: text.partition(" = ")[0] for key, text in texts.items()}
+    times = Counter(called.values())
+    return [
+        text if times[called[key]] == 1 else f"{key.removesuffix(called[key])}{text}"
+        for key, text in texts.items()
+    ]
 
 
 def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
-
-
-def _slug(group: Group, taken: Collection[str]) -> str:
-    """The group's name for a folder, numbered where others have it already."""
-    name = re.sub(r"[^a-z0-9]+", "-", f"{group.data} {group.model}".lower()).strip("-")
-    names = (name if place == 1 else f"{name}-{place}" for place in range(1, len(taken) + 2))
-    return next(free for free in names if free not in taken)
 
 
 def _order(curve: Curve) -> tuple[Any, ...]:
@@ -191,8 +254,9 @@ def _order(curve: Curve) -> tuple[Any, ...]:
     return rank, curve.method, curve.interval or 0, config["workers"], config.get("lr", 0)
 
 
-def _label(group: Group) -> None:
+def label_curves(group: Group) -> None:
     """Label each curve. A value that most curves share stands in the caption instead."""
+    group.common, group.exceptions = {}, []
     for key in dict.fromkeys(key for curve in group.curves for key in curve.config):
         values = [curve.config[key] for curve in group.curves if key in curve.config]
         counts = Counter(map(_text, values))

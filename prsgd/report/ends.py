@@ -20,7 +20,7 @@ def draw_ends(group: Group, look: Spec, path: Path) -> None:
         zip(group.curves, styles(group.curves, look), strict=True),
         key=lambda pair: -pair[0].mean[RANKED_BY].iloc[-1],
     )
-    names = [f"{c.label}  ({c.mean['round'].iloc[-1]:,.0f} rounds)" for c, _ in ranked]
+    names = [verbatim(f"{c.label}  ({c.mean['round'].iloc[-1]:,.0f} rounds)") for c, _ in ranked]
     size = max(WIDTH, 3.6 + max(map(width, names))), 1.1 + 0.21 * len(ranked)
     figure, panels = plt.subplots(1, 2, figsize=size, sharey=True)
     for axes, name in zip(panels, (RANKED_BY, "test_accuracy"), strict=True):
@@ -32,7 +32,7 @@ def draw_ends(group: Group, look: Spec, path: Path) -> None:
             axes.plot(seeds, [y] * len(seeds), "|", color="#888888", markersize=6)
             axes.errorbar(middle, y, xerr=spread, capsize=2, markersize=5, **style)
         axes.set(xlabel=column(name).label)
-    panels[0].set_yticks(range(len(ranked)), [*map(verbatim, names)])
+    panels[0].set_yticks(range(len(ranked)), names)
     panels[0].set_ylim(-0.6, len(ranked) - 0.4)
     caption(figure, f"Where each ended: {group.caption}")
     figure.tight_layout()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,24 +11,34 @@ from prsgd.report.drift import draw_drift, drifts
 from prsgd.report.ends import draw_ends
 from prsgd.report.points import draw_points, lines_of
 from prsgd.report.progress import draw_progress
+from prsgd.report.room import shown_of
 from prsgd.report.specs import Spec
 from prsgd.report.style import drawing
 
 OPTIONAL_FIGURES = ("time", "virtual_time", "drift", "intervals", "speedup")
 
 
-def draw(group: Group, specs: dict[str, Spec], folder: Path) -> list[str]:
+def words_in(group: Group, specs: dict[str, Spec]) -> str:
+    """What a group's figures say of it."""
+    lines = [label for spec in specs.values() for label in spec.lines]
+    return " ".join([group.caption, *(curve.label for curve in group.curves), *lines])
+
+
+def draw(
+    group: Group, specs: dict[str, Spec], folder: Path, fonts: Sequence[str] = ()
+) -> list[str]:
     """Draw a group's figures into a folder, and remove older ones; returns their names."""
+    shown = shown_of(group)
     look = specs["curves"]
     points = {name: spec for name, spec in specs.items() if spec.x and not spec.shows_curves}
     names = [name for name, spec in specs.items() if spec.shows_curves]
-    with drawing():
+    with drawing(fonts):
         for name in names:
-            draw_progress(group, specs[name], folder / name)
-        draw_ends(group, replace(look, panels=""), folder / "ends")
+            draw_progress(shown, specs[name], folder / name)
+        draw_ends(shown, replace(look, panels=""), folder / "ends")
         names.append("ends")
-        if any(map(drifts, group.curves)):
-            draw_drift(group, look, folder / "drift")
+        if any(map(drifts, shown.curves)):
+            draw_drift(shown, look, folder / "drift")
             names.append("drift")
         for name, spec in points.items():
             if lines := lines_of(group, spec):

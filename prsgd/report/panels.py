@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from prsgd.report.curves import Curve, Group, said, value_of, values_of
+from prsgd.report.room import MOST
 from prsgd.report.specs import Spec
 from prsgd.report.style import HEIGHT, WIDTH, finish, styles, verbatim
 
@@ -41,6 +42,9 @@ def draw_panels(
 ) -> None:
     """Draw a figure with one legend for all panels. The panels of a column share their axes."""
     rows = _rows(curves, spec.panels)
+    if len(rows) > MOST:
+        caption += f", the first {MOST} of {len(rows)} rows of panels"
+        rows = rows[:MOST]
     shared: Literal["col", "none"] = "col" if len(rows) > 1 else "none"
     size = WIDTH, HEIGHT + FURTHER_ROW * (len(rows) - 1)
     figure, grid = plt.subplots(
@@ -64,5 +68,5 @@ def _rows(curves: Sequence[Curve], key: str) -> list[tuple[str, Sequence[Curve]]
     rows: list[tuple[str, Sequence[Curve]]] = []
     for text, value in values.items():
         of_row = [c for c in curves if key not in c.config or value_of(c, key) == text]
-        rows.append((said(key, value), of_row))
+        rows.append((said(key, value, values.values()), of_row))
     return rows or [("", curves)]

@@ -12,10 +12,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from prsgd.report.columns import column, key_label
-from prsgd.report.curves import Curve, Group, is_number, short
+from prsgd.report.curves import Curve, Group, clear, is_number
 from prsgd.report.panels import draw_panels
+from prsgd.report.room import best, end_of
 from prsgd.report.specs import STEPS, Spec, full_name
-from prsgd.report.style import BASELINES, MARKERS, logarithmic, powers_of_two, styles
+from prsgd.report.style import BASELINES, MARKERS, logarithmic, powers_of_two, styles, verbatim
 from prsgd.report.tables import common_target, steps_to
 
 Lines = dict[str, list[Curve]]
@@ -62,13 +63,17 @@ def _fits(curve: Curve, row: Mapping[str, Any], group: Group) -> bool:
 def draw_points(group: Group, spec: Spec, lines: Lines, path: Path) -> None:
     """Draw what each run ended with, or the steps that it took to the common target."""
     target = common_target(group)
+    labels, note = best([*lines], lambda label: min(map(end_of, lines[label])), "lines")
+    lines = {label: lines[label] for label in labels}
     looks = _looks(spec, lines)
+    places = _places(group, spec.x)
 
     def fill_panel(axes: Axes, curves: Sequence[Curve], y: str) -> None:
-        for place, (label, line) in enumerate(lines.items()):
-            shown = [curve for curve in line if curve in curves]
+        for place, (label, of_line) in enumerate(lines.items()):
+            shown = [curve for curve in of_line if curve in curves]
             if shown and spec.x in shown[0].config:
-                _draw_line(axes, shown, spec.x, y, target, {"label": label, **looks[label]})
+                line = {curve: places[curve] for curve in places if curve in shown}
+                _draw_line(axes, line, y, target, {"label": label, **looks[label]})
             elif shown:
                 dashes = ("--", ":", "-.")[place % 3]
                 style = {"label": label, "color": looks[label]["color"], "linestyle": dashes}
@@ -80,9 +85,18 @@ def draw_points(group: Group, spec: Spec, lines: Lines, path: Path) -> None:
             logarithmic(axes, "y")
         else:
             axes.set(ylabel=column(y).label)
-        _scale_x(axes, [curve.config[spec.x] for curve in curves if spec.x in curve.config])
+        _scale_x(axes, [*places.values()])
 
-    draw_panels(spec, group.curves, fill_panel, key_label(spec.x), group.caption, path)
+    caption = ", ".join(filter(None, [group.caption, note]))
+    draw_panels(spec, group.curves, fill_panel, key_label(spec.x), caption, path)
+
+
+def _places(group: Group, key: str) -> dict[Curve, Any]:
+    """Where curves stand on an axis of the key: numbers in their order, or else words."""
+    values = {curve: curve.config[key] for curve in group.curves if key in curve.config}
+    if all(map(is_number, values.values())):
+        return dict(sorted(values.items(), key=lambda item: item[1]))
+    return {curve: verbatim(clear(value, values.values())) for curve, value in values.items()}
 
 
 def _looks(spec: Spec, lines: Lines) -> dict[str, dict[str, Any]]:
@@ -108,12 +122,14 @@ def _end(curve: Curve, y: str, target: float) -> tuple[float, float]:
 
 
 def _draw_line(
-    axes: Axes, line: list[Curve], key: str, y: str, target: float, style: dict[str, Any]
+    axes: Axes,
+    line: Mapping[Curve, Any],
+    y: str,
+    target: float,
+    style: dict[str, Any],
 ) -> None:
-    values = {curve: curve.config[key] for curve in line}
-    if all(is_number(value) for value in values.values()):
-        line = sorted(line, key=lambda curve: values[curve])
-    x = [values[curve] if is_number(values[curve]) else short(values[curve]) for curve in line]
+    """Draw the ends of curves at their places on the x axis."""
+    x = [*line.values()]
     middle, spread = zip(*(_end(curve, y, target) for curve in line), strict=True)
     if y == STEPS:
         axes.plot(x, middle, **style)

@@ -38,7 +38,7 @@ def draw_progress(group: Group, spec: Spec, path: Path) -> None:
             logarithmic(axes, "y")
         if x_axis.log:
             logarithmic(axes, "x")
-        elif x_axis.from_zero:
+        elif x_axis.from_zero and axes.dataLim.xmax > 0:
             axes.set_xlim(left=0)
             axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(6, integer=True))
 

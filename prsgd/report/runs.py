@@ -13,12 +13,11 @@ import pandas as pd
 
 from prsgd.config.naming import curve_config
 from prsgd.config.registry import keys_of, known_class
-from prsgd.config.schema import GROUPS
 from prsgd.errors import UserError
 from prsgd.files import read_bytes
+from prsgd.report.checks import check_config, check_curve, check_progress, check_table
+from prsgd.report.folders import run_folders
 from prsgd.run_folder import RunFolder
-
-NEEDED = ("workers", "batch_size", "lr", "momentum", "seed", *GROUPS)
 
 
 @dataclass(eq=False)
@@ -53,7 +52,7 @@ def load(results: Path) -> tuple[list[RunRecord], list[tuple[Path, str]]]:
     """
     runs: dict[Hashable, RunRecord] = {}
     left_out = []
-    for path in sorted(file.parent for file in results.rglob("config.yaml")):
+    for path in run_folders(results):
         try:
             run = load_run(path)
             identity = path.parent, run.fingerprint, json.dumps(run.config, sort_keys=True)
@@ -62,6 +61,8 @@ def load(results: Path) -> tuple[list[RunRecord], list[tuple[Path, str]]]:
             runs[identity] = run
         except UserError as refusal:
             left_out.append((path, str(refusal)))
+        except Exception as error:  # a record is a file, and anybody may have written it
+            left_out.append((path, f"its records are damaged: {type(error).__name__}: {error}"))
     return list(runs.values()), left_out
 
 
@@ -72,37 +73,26 @@ def load_run(path: Path) -> RunRecord:
     status, why = folder.status()
     if status != "done":
         raise UserError(f"{status}: {why}" if why else status)
-    _refuse_damaged(config)
+    check_config(config)
+    curve = curve_config(config)
+    check_curve(curve)
     columns = folder.tables()
     try:
         environment = json.loads(read_bytes(path / "environment.json"))
-        tables = [
-            pd.read_csv(BytesIO(read_bytes(path / name))) for name in ("metrics.csv", "rounds.csv")
-        ]
-        data, fingerprint = environment["data"], environment["data_fingerprint"]
+        tables = {name: _read_csv(path / name) for name in ("metrics.csv", "rounds.csv")}
+        data, fingerprint = str(environment["data"]), str(environment["data_fingerprint"])
         machine = "{cores} cores of {processor} ({device})".format(**environment)
         model = _model_title(config["model"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"its records are damaged: {error}") from error
-    for table, name in zip(tables, ("metrics.csv", "rounds.csv"), strict=True):
-        if list(table) != columns[name]:
-            raise UserError("a table has other columns: another version of prsgd wrote it")
-        figures = table.drop(columns="local_steps", errors="ignore")
-        if not all(pd.api.types.is_numeric_dtype(kind) for kind in figures.dtypes):
-            raise UserError("its records are damaged: a table holds more than numbers")
-    if len(tables[0]) < 2:
-        raise UserError("its records are damaged: metrics.csv has no row after the start")
-    return RunRecord(path, curve_config(config), model, data, fingerprint, machine, *tables)
+    for name, table in tables.items():
+        check_table(name, table, columns[name])
+    check_progress(*tables.values())
+    return RunRecord(path, curve, model, data, fingerprint, machine, *tables.values())
 
 
-def _refuse_damaged(config: Mapping[str, Any]) -> None:
-    for key in NEEDED:
-        if key not in config:
-            raise UserError(f"config.yaml is damaged: it lacks {key}")
-    for group in GROUPS:
-        spec = config[group]
-        if not isinstance(spec, dict) or not (known_class(group, spec) or "_target_" in spec):
-            raise UserError(f"config.yaml: this version of prsgd has no {group}={spec}")
+def _read_csv(path: Path) -> pd.DataFrame:
+    return pd.read_csv(BytesIO(read_bytes(path)), low_memory=False)
 
 
 def _model_title(spec: Mapping[str, Any]) -> str:

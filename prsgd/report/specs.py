@@ -12,18 +12,18 @@ runs ended. `lines` is a table like an experiment's `runs`: a line of it is a li
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from prsgd.config.registry import PATHS, class_named
 from prsgd.config.schema import GROUPS, Settings
 from prsgd.config.table import rows
 from prsgd.errors import UserError
 from prsgd.files import read_bytes
+from prsgd.plain_yaml import read_yaml
 from prsgd.report.curves import Group
 from prsgd.run_folder import METRICS, unreadable
 
@@ -36,6 +36,8 @@ ALLOWED = {
     "lines": "a mapping of labels to keys and their values",
 }
 RESERVED = ("ends", "drift", "summary")  # names of files that every group has
+USUAL = ("curves", "epochs", "rounds", "bytes", "time", "virtual_time", "intervals")
+LONGEST_NAME = 80
 
 
 @dataclass(frozen=True)
@@ -78,16 +80,20 @@ def specs(group: Group) -> dict[str, Spec]:
 def read_declared(path: Path, group: Group) -> dict[str, Spec]:
     """The figures that figures.yaml declares; none where there is no such file."""
     try:
-        block = yaml.safe_load(read_bytes(path).decode())
+        block = read_yaml(read_bytes(path))
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise unreadable(path, error) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: it is not valid YAML") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
     if not isinstance(block, dict) or not all(isinstance(spec, dict) for spec in block.values()):
         raise UserError(f"{path} is damaged: it must be a mapping of figures, each with its keys")
     known = _deciding_keys(group)
+    alike = Counter(name.casefold() for name in {*map(str, block), *RESERVED, *USUAL})
+    for name in block:
+        if alike[str(name).casefold()] > 1:
+            raise UserError(f"{path}: {name}: must differ from other figures in more than case")
     try:
         return {str(name): _spec(str(name), given, known) for name, given in block.items()}
     except UserError as refusal:
@@ -114,9 +120,12 @@ def _deciding_keys(group: Group) -> set[str]:
 
 def _spec(name: str, given: Mapping[str, Any], known: Set[str]) -> Spec:
     allowed = LOOK if name == "curves" else tuple(ALLOWED)
-    if not name.isidentifier() or name in RESERVED:
+    if not name.isidentifier() or name in RESERVED or len(name) > LONGEST_NAME:
         others = " or ".join(RESERVED)
-        raise UserError(f"{name}: must be a name of letters, digits and _, but not {others}")
+        raise UserError(
+            f"{name}: must be a name of at most {LONGEST_NAME} letters, digits and _, "
+            f"but not {others}"
+        )
     for key in given:
         if key not in allowed:
             raise UserError(f"{name}.{key}: there is no such key; allowed are {', '.join(allowed)}")

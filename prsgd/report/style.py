@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
+from unicodedata import east_asian_width
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -18,6 +20,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from PIL import Image
 
+from prsgd.console import printable
 from prsgd.report.curves import Curve, is_number, value_of, values_of, varied
 
 if TYPE_CHECKING:
@@ -43,22 +46,30 @@ DPI = 200
 MARKERS = "osD^vP*Xh<>"
 DASHES: Any = ("-", ":", "-.", (0, (3, 1, 1, 1, 1, 1)))  # "--" is a bound's or an ideal's
 LARGEST_INTERVAL = 128  # the colour scale ends there
+MOST_LINES = 12  # of a caption
 BASELINES = {"minibatch": "black", "one_shot": "tab:red"}  # colours, by algorithm
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """Draw into files in prsgd's style, whatever matplotlibrc and MPLBACKEND say."""
+def drawing(fonts: Sequence[str] = ()) -> Iterator[None]:
+    """Draw into files in prsgd's style, whatever matplotlibrc and MPLBACKEND say.
+
+    `fonts` have glyphs that matplotlib's own font lacks. Labels without room or glyphs are drawn as
+    well as they can be, without a warning for each.
+    """
     plt.switch_backend("agg")
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Tight layout not applied|Glyph", UserWarning)
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
+        mpl.rcParams["font.family"] = ["sans-serif", *fonts]
         yield
 
 
-def verbatim(text: str) -> str:
-    """A text that may be the user's: a dollar sign in it begins no formula."""
-    return text.replace("$", r"\$")
+def verbatim(text: str, most: int = 200) -> str:
+    """A text that may be the user's: no formula begins in it, and no picture is broken by it."""
+    shown = printable(text)
+    return (shown if len(shown) <= most else f"{shown[:most]}…").replace("$", r"\$")
 
 
 def styles(curves: Sequence[Curve], spec: Spec) -> list[dict[str, Any]]:
@@ -126,9 +137,9 @@ def _colours(curves: Sequence[Curve], key: str) -> dict[str, Any]:
     return {text: scale(step * rank) for rank, text in enumerate(values)}
 
 
-def interval_colour(interval: int) -> Any:
+def interval_colour(interval: float) -> Any:
     """The colour of an interval in every figure: the longer the interval, the lighter."""
-    share = np.log2(interval) / np.log2(LARGEST_INTERVAL)
+    share = np.log2(max(1, interval)) / np.log2(LARGEST_INTERVAL)
     return mpl.colormaps["viridis"](0.9 * min(1.0, share))
 
 
@@ -192,8 +203,8 @@ def finish(figure: Figure, legend_of: Sequence[Axes], text: str, path: Path) -> 
 
 
 def width(text: str) -> float:
-    """The approximate width of a text in inches."""
-    return 0.065 * len(text)
+    """The approximate width of a text in inches; Chinese and its like are twice as wide."""
+    return 0.065 * (len(text) + sum(east_asian_width(character) in "WF" for character in text))
 
 
 def legend_columns(labels: list[str]) -> int:
@@ -210,8 +221,9 @@ def legend_columns(labels: list[str]) -> int:
 def caption(figure: Figure, text: str) -> None:
     """Write a text above the panels, in lines that fit."""
     text = text.replace(" = ", "\u00a0=\u00a0")  # no line ends there
-    text = fill(text, int(figure.get_figwidth() * 13.5)).replace("\u00a0", " ")
-    figure.suptitle(verbatim(text), fontsize=STYLE["font.size"])
+    lines = fill(printable(text), int(figure.get_figwidth() * 13.5)).split("\n")
+    shown = "\n".join(verbatim(line.replace("\u00a0", " ")) for line in lines[:MOST_LINES])
+    figure.suptitle(shown, fontsize=STYLE["font.size"])
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from prsgd.console import printable
 from prsgd.report.curves import Curve, Group
+
+FORMULA = tuple("=+-@\t\r")  # a spreadsheet computes what begins so
 
 
 def write_summary(group: Group, folder: Path) -> str:
@@ -15,17 +18,23 @@ def write_summary(group: Group, folder: Path) -> str:
     target = common_target(group)
     rows = [summary(curve, target) for curve in group.curves]
     frame = pd.DataFrame(rows)
+    frame["run"] = frame["run"].map(inert)
     frame.to_csv(folder / "summary.csv", index=False)
     text = (
-        f"{group.caption}. Losses and accuracies are those of the average model x̄; bytes are what "
-        "one worker sent (+ within its group). The common target is the training loss "
-        f"{target:.4g}, reached by interpolation between rows."
+        f"{printable(group.caption)}. Losses and accuracies are those of the average model x̄; "
+        "bytes are what one worker sent (+ within its group). The common target is the training "
+        f"loss {target:.4g}, reached by interpolation between rows."
     )
     if len(group.machines) > 1:
-        text += f" Times do not compare: these runs are of {', '.join(group.machines)}."
+        text += f" Times do not compare: these runs are of {printable(', '.join(group.machines))}."
     text += "\n\n" + markdown(rows)
-    (folder / "summary.md").write_text(text)
+    (folder / "summary.md").write_text(text, encoding="utf-8")
     return text
+
+
+def inert(text: str) -> str:
+    """A cell of a CSV file for a text: an apostrophe keeps spreadsheets from computing it."""
+    return printable(f"'{text}" if text.startswith(FORMULA) else text)
 
 
 def common_target(group: Group) -> float:
@@ -105,7 +114,7 @@ def markdown(rows: list[dict[str, float | str]]) -> str:
         r = {k: v for k, v in row.items() if not isinstance(v, str)}
         lines.append(
             [
-                str(row["run"]),
+                printable(str(row["run"])).replace("|", r"\|"),
                 f"{r['seeds']:.0f}",
                 _with_spread(r["training_loss"], r["training_loss_std"], 4),
                 _with_spread(100 * r["test_accuracy"], 100 * r["test_accuracy_std"], 2),

@@ -6,10 +6,9 @@ from typing import Any
 
 from rich import progress as bars
 from rich.table import Table
-from rich.text import Text
 
 from prsgd.config.plan import Job
-from prsgd.console import amount, console, duration, show
+from prsgd.console import amount, cells, console, duration, printable, say, show
 from prsgd.distributed.ledger import Ledger
 from prsgd.run_folder import RunFolder
 from prsgd.training.trackers.base import Outcome, Progress, Tracker
@@ -22,7 +21,7 @@ class ConsoleTracker(Tracker):
         self.epochs = epochs
         self.live = console.is_terminal
         self.bar = bars.Progress(
-            bars.TextColumn("{task.description}"),
+            bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(bar_width=20),
             bars.TextColumn("{task.fields[state]}"),
             bars.TimeElapsedColumn(),
@@ -32,7 +31,7 @@ class ConsoleTracker(Tracker):
             refresh_per_second=2,
             disable=not self.live,
         )
-        self.task = self.bar.add_task(title, total=None, state="")
+        self.task = self.bar.add_task(printable(title), total=None, state="")
         self.bar.start()
         self.accuracy = ""
         self.row: dict[str, Any] = {}
@@ -46,7 +45,7 @@ class ConsoleTracker(Tracker):
             self.note(f"resuming at step {step:,} of {steps:,}")
 
     def note(self, line: str) -> None:
-        self.bar.console.print(line, markup=False)
+        say(line)
 
     def step(self, progress: Progress) -> None:
         if not self.live:
@@ -72,13 +71,12 @@ class ConsoleTracker(Tracker):
         self.close()
         folder = self.folder.path
         if outcome.status != "done":
-            line = f"{outcome.status}: {outcome.why}; records in {folder}"
-            console.print(line, markup=False)
+            say(f"{outcome.status}: {outcome.why}; records in {folder}")
             return
         table = Table.grid(padding=(0, 2))
         figures = f"prsgd figures {folder.parent}"
         for name, value in (*self._ended(), ("records", str(folder)), ("figures", figures)):
-            table.add_row(name, Text(value))
+            table.add_row(*cells((name, value)))
         show(table)
 
     def _ended(self) -> list[tuple[str, str]]:
@@ -98,7 +96,7 @@ class ConsoleTracker(Tracker):
 
     def _say(self, line: str) -> None:
         if not self.live:
-            console.print(line, markup=False)
+            say(line)
 
     def _communication(self, row: dict[str, float]) -> str:
         ledger = self.ledger
