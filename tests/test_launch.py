@@ -152,7 +152,7 @@ def test_what_an_agent_is_told_its_ranks_see(method: str, when: str) -> None:
     """Whether they have begun when the signal comes or not."""
     context = multiprocessing.get_context(method)
     heard = context.Queue()
-    with Interrupt() as stop:
+    with Interrupt(shared=True) as stop:
         rank = context.Process(target=listen, args=(stop, heard))
         if when == "before":
             os.kill(os.getpid(), signal.SIGTERM)

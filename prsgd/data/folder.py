@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from prsgd.data.digest import remembered, stamp
 from prsgd.data.listing import TREE, ImageFile, Listing, list_images
@@ -21,6 +22,9 @@ from prsgd.files import read_bytes
 
 if TYPE_CHECKING:
     import numpy as np
+
+T = TypeVar("T")
+SMALL = 20_000  # bytes of a file on average, below which threads cost more than they bring
 
 
 @dataclass
@@ -60,9 +64,18 @@ class ImageFolder(DataSet):
         return remembered(stamps, newest, self._read_content)
 
     def _read_content(self) -> str:
-        with ThreadPoolExecutor() as pool:
-            digests = pool.map(lambda file: hashlib.sha256(self._bytes(file)), self.listing.files)
+        with self._mapped(lambda file: hashlib.sha256(self._bytes(file))) as digests:
             return self._combined(digest.hexdigest() for digest in digests)
+
+    @contextmanager
+    def _mapped(self, function: Callable[[ImageFile], T]) -> Iterator[Iterator[T]]:
+        """What a function makes of each file, in threads unless the files are small."""
+        files = self.listing.files
+        if sum(file.stat.st_size for file in files) < SMALL * len(files):
+            yield map(function, files)
+            return
+        with ThreadPoolExecutor() as pool:
+            yield pool.map(function, files)
 
     def _combined(self, digests: Iterable[str]) -> str:
         """The digest of all images in order, each with its split and its class's number."""
@@ -88,9 +101,9 @@ class ImageFolder(DataSet):
         from PIL import Image
 
         files, names = self.listing.files, self.listing.classes
-        with ThreadPoolExecutor() as pool, warnings.catch_warnings():
+        with self._mapped(self._image) as found, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            read = list(track(pool.map(self._image, files), len(files)))
+            read = list(track(found, len(files)))
         if self._combined(digest for _, digest in read) != self.content():
             raise UserError(f"data.root={self.root}: the images changed while they were read")
         images = np.stack([image for image, _ in read])
