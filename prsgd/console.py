@@ -107,7 +107,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def track(items: Iterable[T], total: int, what: str = "reading images") -> Iterator[T]:
+def track(items: Iterable[T], total: int, what: str = "reading data") -> Iterator[T]:
     """The items, with a progress bar."""
     with Progress(
         TextColumn(what),

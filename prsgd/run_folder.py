@@ -23,34 +23,33 @@ import yaml
 from prsgd.errors import UserError
 from prsgd.files import appending, cut, read_bytes, remove_leftovers, write_atomically
 from prsgd.locks import Taken, held
+from prsgd.measures import OF_IMAGES, Measures
 from prsgd.plain_yaml import read_yaml
 
 VERSION = 2
-METRICS = (
-    "step",
-    "epoch",
-    "round",
-    "lr",
-    "train_loss",
-    "consensus_train_loss",
-    "test_loss",
-    "test_accuracy",
-    "drift",
-    "g2",
-    "virtual_time",
-    "payload_bytes",
-    "wire_bytes",
-    "group_round",
-    "group_payload_bytes",
-    "comm_seconds",
-    "train_seconds",
-    "images_per_second",
+HEAD = ("version", "tables", "measures")  # of config.yaml, before the configuration
+BEFORE_METRICS = (
+    *("step", "epoch", "round", "lr", "train_loss", "consensus_train_loss", "test_loss"),
+)
+AFTER_METRICS = (
+    *("drift", "g2", "virtual_time", "payload_bytes", "wire_bytes"),
+    *("group_round", "group_payload_bytes", "comm_seconds", "train_seconds"),
 )
 ROUNDS = ("step", "group", "local_steps", "virtual_time", "drift", "payload_bytes", "seconds")
-TABLES = {"metrics.csv": METRICS, "rounds.csv": ROUNDS}
+TABLES = ("metrics.csv", "rounds.csv")
 STATES = ("status.json", "environment.json")
-TABLES_OF_VERSION_1 = dict(TABLES)  # records of version 1 do not declare their columns
-TIMINGS = ("comm_seconds", "train_seconds", "images_per_second", "seconds")
+
+
+def tables_of(measures: Measures) -> dict[str, list[str]]:
+    """The columns of the tables of a run that measures so."""
+    metrics = (metric.column for metric in measures.metrics)
+    return {
+        "metrics.csv": [*BEFORE_METRICS, *metrics, *AFTER_METRICS, measures.speed],
+        "rounds.csv": [*ROUNDS],
+    }
+
+
+TIMINGS = ("comm_seconds", "train_seconds", "images_per_second", "tokens_per_second", "seconds")
 ENDED = ("done", "diverged")
 
 
@@ -71,13 +70,13 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoint"
 
-    def create(self, config: Mapping[str, Any]) -> None:
+    def create(self, config: Mapping[str, Any], measures: Measures = OF_IMAGES) -> None:
         """Make the folder with its configuration; an existing one keeps what it holds."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / "config.yaml").exists():
-                tables = {name: list(columns) for name, columns in TABLES.items()}
-                record = {"version": VERSION, "tables": tables, **config}
+                head = {"version": VERSION, "tables": tables_of(measures)}
+                record = {**head, "measures": measures.as_dict(), **config}
                 text = yaml.safe_dump(record, sort_keys=False)
                 write_atomically(self.path / "config.yaml", text)
         except OSError as error:
@@ -98,7 +97,7 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """The plain configuration."""
-        own = {k: v for k, v in self._record.items() if k not in ("version", "tables")}
+        own = {k: v for k, v in self._record.items() if k not in HEAD}
         return {"remainder": "drop", **own} if self.version == 1 else own
 
     @property
@@ -109,10 +108,18 @@ class RunFolder:
 
     def tables(self) -> dict[str, list[str]]:
         """The columns of each table, as this record declares them."""
-        declared: Mapping[str, Sequence[str]] = TABLES
+        declared: Mapping[str, Sequence[str]] = tables_of(OF_IMAGES)
         if (self.path / "config.yaml").exists():
-            declared = self._record.get("tables", TABLES_OF_VERSION_1)
+            declared = self._record.get("tables", declared)
         return {name: list(columns) for name, columns in declared.items()}
+
+    def measures(self) -> Measures:
+        """What the run measures. Records that do not say so are of images."""
+        try:
+            return Measures.of(self._record.get("measures", OF_IMAGES.as_dict()))
+        except (TypeError, KeyError) as error:
+            path = self.path / "config.yaml"
+            raise UserError(f"{path} is damaged: its measures cannot be read ({error})") from error
 
     @cached_property
     def _record(self) -> dict[str, Any]:
@@ -131,7 +138,7 @@ class RunFolder:
             raise UserError(
                 f"{path} has version {record['version']}; this prsgd reads versions 1 and {VERSION}"
             )
-        tables = record.get("tables", TABLES_OF_VERSION_1)
+        tables = record.get("tables", dict.fromkeys(TABLES))
         if not isinstance(tables, dict) or {*tables} != {*TABLES}:
             raise UserError(f"{path} is damaged: its tables must be {', '.join(TABLES)}")
         return record

@@ -11,9 +11,10 @@ from prsgd.fields import fraction, key
 
 @dataclass
 class Schedule(ABC):
-    """lr(t) = lr * decay(progress) * min(1, t / (warmup * T)), t = 1..T."""
+    """lr(t) = lr * (floor + (1 - floor) * decay(progress)) * min(1, t / (warmup * T)), t = 1..T."""
 
     warmup: float = fraction(0.0, one=False)
+    floor: float = fraction(0.0, one=True)
 
     @abstractmethod
     def decay(self, progress: float) -> float:
@@ -22,7 +23,7 @@ class Schedule(ABC):
     def lr(self, t: int, steps: int, lr: float) -> float:
         """The learning rate of step t of `steps`, from the configured `lr`."""
         rise = min(1.0, t / (self.warmup * steps)) if self.warmup else 1.0
-        return lr * rise * self.decay((t - 1) / steps)
+        return lr * rise * (self.floor + (1 - self.floor) * self.decay((t - 1) / steps))
 
 
 @dataclass
@@ -48,10 +49,21 @@ class StepDrops(Schedule):
 
 @dataclass
 class Cosine(Schedule):
-    """From the configured rate down to zero along half a cosine."""
+    """From the configured rate down to the floor along half a cosine."""
 
     def decay(self, progress: float) -> float:
         return (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass
+class WSD(Schedule):
+    """The configured rate, and at the end a straight line down to the floor."""
+
+    cooldown: float = fraction(0.2, one=True)
+
+    def decay(self, progress: float) -> float:
+        left = 1 - progress
+        return left / self.cooldown if left < self.cooldown else 1.0
 
 
 def _within(fractions: list[float]) -> bool:

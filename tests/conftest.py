@@ -17,8 +17,9 @@ import torch
 from prsgd.config.build import build_run
 from prsgd.config.plan import Job, Plan
 from prsgd.config.schema import Run
-from prsgd.data.cache import prepare
+from prsgd.data.cache import load, prepare
 from prsgd.run_folder import TIMINGS, RunFolder
+from prsgd.tasks.base import Bound, row_of_nest
 from prsgd.training.loop import train
 
 TARGETS = {
@@ -65,6 +66,17 @@ def small_run(**values: Any) -> Run:
             **values,
         }
     )
+
+
+def bound(run: Run, cache: Path) -> Bound:
+    """A run's task on its data."""
+    path = prepare(run.data, cache, lambda items, n: iter(items))
+    return run.task.bind(run, *load(path, torch.device("cpu")))
+
+
+def drawn(task: Bound, worker: int, draw: int) -> Any:
+    """One worker's batch."""
+    return row_of_nest(task.batch([worker], [draw]), 0)
 
 
 # a shell ignores it in what it runs in the background, and so would all processes of the tests

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from drawn import LOCAL_STEP, Drawn
 from torch import nn
 
 from prsgd.algorithms.adacomm import AdaComm
@@ -201,7 +202,9 @@ class Case:
     @property
     def keys(self) -> SimpleNamespace:
         plain = {"optimiser": "sgd", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
-        return SimpleNamespace(**plain | {"betas": [0.9, 0.99], "eps": 1e-2} | self.optimiser)
+        return SimpleNamespace(
+            **plain | {"betas": [0.9, 0.99], "eps": 1e-2} | LOCAL_STEP | self.optimiser
+        )
 
     @property
     def info(self) -> RunInfo:
@@ -266,7 +269,7 @@ def network(case: Case, processes: int = 1, reduction: str = "fast") -> RowWorke
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(FEATURES, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, CLASSES))
     communicator = Communicator(case.workers, "cpu", reduction, processes)
-    return RowWorkers(model, communicator, draw, case.keys, bf16=False)
+    return RowWorkers(model, communicator, Drawn(draw), case.keys, bf16=False)
 
 
 def play(case: Case, workers: Any) -> Iterator[Any]:

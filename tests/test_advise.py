@@ -21,7 +21,10 @@ from prsgd.cost.advice import (
     theory_interval,
 )
 from prsgd.cost.network import Costs, averaging_seconds, predict, ring_constants, ring_seconds
-from prsgd.run_folder import METRICS, ROUNDS, RunFolder
+from prsgd.measures import OF_IMAGES
+from prsgd.run_folder import ROUNDS, RunFolder, tables_of
+
+METRICS = tables_of(OF_IMAGES)["metrics.csv"]
 
 
 def test_the_ring_by_hand() -> None:

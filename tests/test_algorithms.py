@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import part, small_run
+from drawn import LOCAL_STEP, Drawn
 from torch import nn
 
 from prsgd.algorithms.base import Algorithm
@@ -69,9 +70,9 @@ def make(momentum: float = 0.0, nesterov: bool = False, decay: float = 0.0) -> R
     torch.manual_seed(0)
     communicator = Communicator(N, "cpu", "fast")
     keys = SimpleNamespace(
-        optimiser="sgd", momentum=momentum, nesterov=nesterov, weight_decay=decay
+        optimiser="sgd", momentum=momentum, nesterov=nesterov, weight_decay=decay, **LOCAL_STEP
     )
-    return RowWorkers(nn.Linear(FEATURES, CLASSES), communicator, draw, keys, bf16=False)
+    return RowWorkers(nn.Linear(FEATURES, CLASSES), communicator, Drawn(draw), keys, bf16=False)
 
 
 @pytest.mark.parametrize("reduction", ["fast", "exact"])

@@ -16,8 +16,10 @@ import torch
 from PIL import Image
 
 from prsgd.data.batches import Batches, augmented
-from prsgd.data.cache import Images, load, prepare
+from prsgd.data.cache import prepare
 from prsgd.data.folder import ImageFolder
+from prsgd.data.images import Images, load_images
+from prsgd.data.order import Order
 from prsgd.data.partition import shards
 from prsgd.data.sets import CIFAR10, Digits, Synthetic, resized
 from prsgd.errors import UserError
@@ -41,7 +43,7 @@ def tree(root: Path, train: int = 4, test: int = 2) -> Path:
 
 
 def test_digits_are_split_alike_everywhere(cache: Path) -> None:
-    images = load(prepare(Digits(), cache, silent), CPU)
+    images = load_images(prepare(Digits(), cache, silent), CPU)
     assert images.train_images.shape == (1498, 32, 32, 3)
     assert len(images.train_labels) == Digits().train_samples()
     assert len(images.train_labels) + len(images.test_labels) == 1797
@@ -50,7 +52,7 @@ def test_digits_are_split_alike_everywhere(cache: Path) -> None:
 
 
 def test_images_are_normalised_by_channel(cache: Path) -> None:
-    images = load(prepare(Synthetic(size=8), cache, silent), CPU)
+    images = load_images(prepare(Synthetic(size=8), cache, silent), CPU)
     x = images.normalised(images.train_images)
     assert x.shape == (512, 3, 8, 8)
     assert x.is_contiguous(memory_format=torch.channels_last)
@@ -68,7 +70,7 @@ def test_a_cache_is_built_once_and_mapped(tmp_path: Path, monkeypatch: pytest.Mo
     assert [p.name for p in tmp_path.glob("*.safetensors")] == [path.name]
     left = [p for p in tmp_path.iterdir() if p.suffix not in (".safetensors", ".sha256", ".lock")]
     assert not left
-    assert load(path, CPU).train_images.shape == (64, 8, 8, 3)
+    assert load_images(path, CPU).train_images.shape == (64, 8, 8, 3)
 
 
 def test_fingerprints_tell_contents_apart(tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ def test_fingerprints_tell_contents_apart(tmp_path: Path) -> None:
 
 def test_a_folder_of_images(tmp_path: Path) -> None:
     data = ImageFolder(root=str(tree(tmp_path / "insects")), size=8)
-    images = load(prepare(data, tmp_path / "cache", silent), CPU)
+    images = load_images(prepare(data, tmp_path / "cache", silent), CPU)
     assert data.name() == "insects"
     assert data.train_samples() == 8
     assert images.classes == 2
@@ -198,7 +200,7 @@ def test_torchvision_sets_are_read_through_torchvision(
             self.targets = [i % 2 for i in range(n)]
 
     monkeypatch.setattr(datasets, "CIFAR10", Fake)
-    images = load(prepare(CIFAR10(), tmp_path, silent), CPU)
+    images = load_images(prepare(CIFAR10(), tmp_path, silent), CPU)
     assert images.train_images.shape == (6, 32, 32, 3)
     assert images.test_labels.tolist() == [0, 1]
     assert images.classes == 2
@@ -249,7 +251,7 @@ def images_of(n: int, size: int = 6) -> Images:
 def test_draws_run_on_across_the_borders_of_epochs() -> None:
     """Together they are one permutation after another, whatever N and b; b may exceed n."""
     for workers, b in ((3, 4), (1, 7), (7, 3), (2, 60)):
-        batches = Batches(images_of(50), None, workers, b, seed=0, crop=0, flip=False, carry=True)
+        batches = Order(50, None, workers, b, seed=0, carry=True)
         draws = -(-200 // (workers * b))
         drawn = [batches.indices(w, k) for k in range(draws) for w in range(workers)]
         assert {len(batch) for batch in drawn} == {b}
@@ -262,7 +264,7 @@ def test_draws_run_on_across_the_borders_of_epochs() -> None:
 
 def test_a_batch_may_be_larger_than_a_shard() -> None:
     parts = shards("iid", np.zeros(50, int), 3, 1.0, 0, True)
-    batches = Batches(images_of(50), parts, 3, 40, seed=0, crop=0, flip=False, carry=True)
+    batches = Order(50, parts, 3, 40, seed=0, carry=True)
     for worker, shard in enumerate(parts):
         stream = np.concatenate([batches.indices(worker, k) for k in range(3)])
         for epoch in range(len(stream) // len(shard)):
@@ -272,7 +274,7 @@ def test_a_batch_may_be_larger_than_a_shard() -> None:
 
 def test_an_epoch_deals_every_image_at_most_once() -> None:
     """Where the remainder is dropped."""
-    batches = Batches(images_of(50), None, 3, 4, seed=0, crop=0, flip=False, carry=False)
+    batches = Order(50, None, 3, 4, seed=0, carry=False)
     epochs = [
         np.concatenate([batches.indices(w, e * 4 + k) for w in range(3) for k in range(4)])
         for e in range(2)
@@ -284,14 +286,17 @@ def test_an_epoch_deals_every_image_at_most_once() -> None:
 
 def test_a_worker_draws_from_its_own_shard() -> None:
     parts = shards("iid", np.zeros(50, int), 3, 1.0, 0, False)
-    batches = Batches(images_of(50), parts, 3, 4, seed=0, crop=0, flip=False, carry=False)
+    batches = Order(50, parts, 3, 4, seed=0, carry=False)
     for worker in range(3):
         epoch = np.concatenate([batches.indices(worker, k) for k in range(4)])
         assert set(epoch) == set(parts[worker])
 
 
 def test_a_draw_is_a_pure_function() -> None:
-    make = lambda seed: Batches(images_of(50), None, 3, 4, seed, crop=2, flip=True, carry=True)  # noqa: E731
+    def make(seed: int) -> Batches:
+        order = Order(50, None, 3, 4, seed, carry=True)
+        return Batches(images_of(50), order, crop=2, flip=True)
+
     one, two, other = make(0), make(0), make(1)
     wanted = [(2, 7), (0, 0), (1, 31), (2, 7)]
     straight = [one.draw(*where) for where in wanted]
@@ -300,12 +305,17 @@ def test_a_draw_is_a_pure_function() -> None:
         assert torch.equal(x, x2)
         assert torch.equal(y, y2)
     assert not torch.equal(other.draw(1, 31)[1], straight[2][1])
+    together = one.draws(*zip(*wanted, strict=True))
+    for row, alone in enumerate(straight):
+        assert all(
+            torch.equal(of_all[row], own) for of_all, own in zip(together, alone, strict=True)
+        )
 
 
 def test_augmentation_crops_and_mirrors() -> None:
     """Every result is one of the crops of the padded image, mirrored or not."""
     images = torch.arange(64 * 5 * 5 * 3).reshape(64, 5, 5, 3).remainder(251).to(torch.uint8) + 1
-    result = augmented(images, 2, True, np.random.default_rng(0))
+    result = augmented(images, 2, True, [np.random.default_rng(0)])
     assert result.shape == images.shape
     seen = set()
     for image, got in zip(images, result, strict=True):
@@ -325,4 +335,4 @@ def test_augmentation_crops_and_mirrors() -> None:
         seen.update(matches)
     assert {i for i, _, _ in seen} == {j for _, j, _ in seen} == set(range(5))
     assert {flip for _, _, flip in seen} == {False, True}
-    assert torch.equal(augmented(images, 0, False, np.random.default_rng(0)), images)
+    assert torch.equal(augmented(images, 0, False, [np.random.default_rng(0)]), images)

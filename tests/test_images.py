@@ -17,10 +17,11 @@ from PIL import Image, ImageOps
 from test_data import silent, tree
 
 from prsgd.data import digest
-from prsgd.data.cache import load, prepare
+from prsgd.data.cache import prepare
 from prsgd.data.decode import decode
 from prsgd.data.digest import cache_folder, digest_of
 from prsgd.data.folder import ImageFolder
+from prsgd.data.images import load_images
 from prsgd.data.sets import CIFAR10, CIFAR100, Digits, FashionMNIST, Synthetic
 from prsgd.errors import UserError
 
@@ -61,7 +62,7 @@ def test_folders_with_the_same_names_and_sizes_are_told_apart(tmp_path: Path, su
     assert one.fingerprint_of_version_1() == other.fingerprint_of_version_1()
     assert one.fingerprint() != other.fingerprint()
     caches = [prepare(data, tmp_path / "cache", silent) for data in (one, other)]
-    images = [load(path, CPU).train_images for path in caches]
+    images = [load_images(path, CPU).train_images for path in caches]
     assert not torch.equal(*images)
 
 
@@ -273,7 +274,7 @@ def test_folders_within_a_class_count(tmp_path: Path) -> None:
         Image.new("RGB", (20, 12), (n, 0, 0)).save(root / "train/ant" / path)
     data = folder(root)
     assert data.found() == "2 classes, 10 + 4 images"
-    images = load(prepare(data, tmp_path / "cache", silent), CPU)
+    images = load_images(prepare(data, tmp_path / "cache", silent), CPU)
     assert images.train_labels.tolist() == [0] * 6 + [1] * 4
 
 
@@ -378,7 +379,7 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
     for split in ("train", "test"):
         bee = root / split / "bee"
         bee.rename(os.fsdecode(os.fsencode(root / split) + b"/b\xe9e"))
-    images = load(prepare(folder(root), tmp_path / "cache", silent), CPU)
+    images = load_images(prepare(folder(root), tmp_path / "cache", silent), CPU)
     assert images.classes == 2
 
 

@@ -14,8 +14,10 @@ from conftest import numbers, part, small_run
 
 from prsgd.cost.estimate import communication
 from prsgd.errors import UserError
-from prsgd.run_folder import METRICS, ROUNDS, RunFolder
+from prsgd.measures import OF_IMAGES
+from prsgd.run_folder import ROUNDS, RunFolder, tables_of
 
+METRICS = tables_of(OF_IMAGES)["metrics.csv"]
 D = 3 * 8 * 8 * 8 + 8 + 8 * 10 + 10  # of the small MLP
 STEPS = 40
 

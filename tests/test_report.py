@@ -24,6 +24,7 @@ from prsgd.config.naming import run_name
 from prsgd.config.registry import known_class, path_of
 from prsgd.config.schema import GROUPS
 from prsgd.errors import UserError
+from prsgd.measures import OF_IMAGES
 from prsgd.report import report
 from prsgd.report.curves import Group, groups
 from prsgd.report.drift import draw_drift
@@ -32,7 +33,7 @@ from prsgd.report.runs import load
 from prsgd.report.specs import Spec, specs
 from prsgd.report.style import legend_columns, logarithmic, powers_of_two, styles
 from prsgd.report.tables import at_target, common_target, summary
-from prsgd.run_folder import METRICS, RunFolder
+from prsgd.run_folder import RunFolder, tables_of
 
 EPOCHS = 5
 FIGURES = {
@@ -751,6 +752,9 @@ def test_twenty_runs_take_under_ten_seconds_and_no_torch(tmp_path: Path) -> None
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - start < 10
+
+
+METRICS = tables_of(OF_IMAGES)["metrics.csv"]
 
 
 def test_fixture_runs_have_the_layout_of_real_ones(results: Path, train_here: Any) -> None:

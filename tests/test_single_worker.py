@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import part, small_run
+from conftest import bound, drawn, part, small_run
 from torch import nn
 from torch.nn import functional as F
 
 from prsgd.algorithms.restarted import PRSGD
-from prsgd.data.cache import load, prepare
 from prsgd.distributed.communicator import Communicator
 from prsgd.training.setup import build_workers
 from prsgd.training.views import parameters
@@ -39,9 +38,9 @@ def test_equals_torch_adamw(cache: Path, model: dict, keys: dict) -> None:
 def compare(cache: Path, keys: dict, optimiser_class: type, options: dict) -> None:
     """12 steps of one worker beside torch's optimiser, to 1e-6."""
     run = small_run(workers=1, algorithm=part("prsgd", interval=3), **keys)
-    images = load(prepare(run.data, cache, lambda items, n: iter(items)), torch.device("cpu"))
-    workers = build_workers(run, images, Communicator(1, "cpu", "fast"), bf16=False)
-    plain = build_workers(run, images, Communicator(1, "cpu", "fast"), bf16=False).models[0]
+    task = bound(run, cache)
+    workers = build_workers(run, task, Communicator(1, "cpu", "fast"), bf16=False)
+    plain = build_workers(run, task, Communicator(1, "cpu", "fast"), bf16=False).models[0]
     for owner, name, parameter in list(parameters(plain)):  # its own memory, torch's own layout
         owner._parameters[name] = nn.Parameter(
             parameter.detach().clone(memory_format=torch.preserve_format)
@@ -49,7 +48,7 @@ def compare(cache: Path, keys: dict, optimiser_class: type, options: dict) -> No
     optimiser = optimiser_class(plain.parameters(), run.lr, **options)
     algorithm = PRSGD(interval=3)
     for t in range(1, 13):
-        x, y = workers.draw(0, t - 1)
+        x, y = drawn(task, 0, t - 1)
         optimiser.zero_grad()
         F.cross_entropy(plain(x), y).backward()
         optimiser.step()

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import part, small_run
+from conftest import bound, drawn, part, small_run
+from drawn import Drawn
 from torch import nn
 
-from prsgd.data.cache import load, prepare
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.placement import placement
 from prsgd.distributed.reduction import exact_mean, fast_mean
@@ -23,9 +23,7 @@ from prsgd.training.workers import RowWorkers
 @pytest.fixture
 def workers(cache: Path) -> RowWorkers:
     run = small_run(workers=3, model=part("resnet", depth=8), momentum=0.9)
-    path = prepare(run.data, cache, lambda items, n: iter(items))
-    images = load(path, torch.device("cpu"))
-    return build_workers(run, images, Communicator(3, "cpu", "fast"), bf16=False)
+    return build_workers(run, bound(run, cache), Communicator(3, "cpu", "fast"), bf16=False)
 
 
 @pytest.mark.parametrize(
@@ -177,12 +175,12 @@ def test_exact_means_tell_of_what_is_not_finite(value: float) -> None:
 def test_precision(cache: Path, bf16: bool) -> None:
     """bf16 computes in bf16 and keeps rows in fp32; the loss goes down in both."""
     run = small_run(workers=1, model=part("resnet", depth=8), lr=0.05)
-    images = load(prepare(run.data, cache, lambda items, n: iter(items)), torch.device("cpu"))
-    workers = build_workers(run, images, Communicator(1, "cpu", "fast"), bf16)
+    task = bound(run, cache)
+    batch = drawn(task, 0, 0)
+    same = Drawn(lambda worker, draw: batch)
+    workers = build_workers(run, same, Communicator(1, "cpu", "fast"), bf16)
     kinds = set()
     hook = workers.models[0].conv.register_forward_hook(lambda m, i, out: kinds.add(out.dtype))
-    batch = workers.draw(0, 0)
-    workers.draw = lambda worker, k: batch
     sums = [0.0]
     for _ in range(30):
         workers.compute_gradients()

@@ -136,7 +136,7 @@ def planned(run: Run, options: argparse.Namespace) -> Situation:
     missing = [name for name in needed if name not in known]
     if missing and not options.calibrate:
         raise UserError(f"{missing[0]} is not known: give it, or --calibrate, or --from RUN_DIR")
-    samples = run.data.train_samples()
+    samples = run.samples()
     sent, steps = communication(run, samples), run.steps(samples)
     if missing:
         known = measured(run, plan, sent) | known
@@ -187,8 +187,8 @@ def measured(run: Run, plan: Plan, sent: CommCounter) -> dict[str, float]:
     from prsgd.launch.calibrate import calibrate
 
     found = calibrate(run, plan)
-    steps = run.steps(run.data.train_samples())
-    computing = run.images_per_step(steps) / (run.workers * run.batch_size)
+    steps = run.steps(run.samples())
+    computing = run.samples_per_step(steps) / (run.workers * run.batch_size)
     costs = {STEP: computing * found.step}
     if plan.processes > 1:
         size = sent.parameters * sent.bytes_per_number
@@ -206,35 +206,38 @@ def advise(now: Situation, share: float) -> int:
     if torchrun_rank():
         return 0
     run, costs = now.run, now.costs
-    steps = run.steps(run.data.train_samples())
+    steps = run.steps(run.samples())
     advice = recommend(costs, run.workers, steps, share)
-    images = run.images_per_step(steps)
+    units = run.units_per_step(steps)
     show_advice(
         f"{run.model.title}, N = {run.workers} on {now.processes} processes, b = {run.batch_size}, "
         f"T = {steps:,}: a step {1000 * costs.step:.4g} ms, an averaging "
         f"{1000 * costs.round:.4g} ms{now.in_groups} ({now.source})",
-        [predict(costs, interval, images) for interval in intervals(advice, steps)],
+        [predict(costs, interval, units) for interval in intervals(advice, steps)],
         advice,
+        run.measures().unit,
     )
     return 0
 
 
-def show_advice(situation: str, predictions: Sequence[Prediction], advice: Advice) -> None:
-    """The table and the sentence."""
+def show_advice(
+    situation: str, predictions: Sequence[Prediction], advice: Advice, unit: str
+) -> None:
+    """The table and the sentence; `unit` is what data are counted in."""
     from rich import box
     from rich.table import Table
 
     from prsgd.console import say, show
 
     say(situation)
-    columns = ("I", "ms per step", "images/s", "against I = 1", "communication")
+    columns = ("I", "ms per step", f"{unit}/s", "against I = 1", "communication")
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for p in predictions:
         table.add_row(
             str(p.interval),
             f"{1000 * p.seconds:.4g}",
-            f"{p.images_per_second:,.0f}",
-            f"{p.images_per_second / predictions[0].images_per_second:.2f} ×",
+            f"{p.units_per_second:,.0f}",
+            f"{p.units_per_second / predictions[0].units_per_second:.2f} ×",
             f"{p.share:.1%}",
             style="bold" if p.interval == advice.interval else "",
         )

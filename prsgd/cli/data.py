@@ -21,5 +21,7 @@ def main(arguments: list[str]) -> int:
     if run.data.found():
         say(f"{run.data.name()}: {run.data.found()}")
     path = prepare(run.data, cache_folder(), track)
-    say(f"{run.data.name()}: {run.data.train_samples():,} training images, in {path}")
+    say(
+        f"{run.data.name()}: {run.data.train_samples():,} training {run.measures().unit}, in {path}"
+    )
     return 0

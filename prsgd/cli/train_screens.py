@@ -17,11 +17,13 @@ def show_data(planned: Sequence[PlannedRun]) -> None:
     """Say what was found of the user's own data, and what of them is dropped."""
     lines = {}
     for p in planned:
-        data, n = p.run.data, p.run.data.train_samples()
+        data, n = p.run.data, p.run.samples()
         lines[f"{data.name()}: {data.found()}"] = bool(data.found())
         dropped = n - p.run.drawn_per_epoch(n) if p.run.remainder == "drop" else 0
         place = f"N = {p.run.workers}, b = {p.run.batch_size}"
-        lines[f"remainder=drop: {dropped:,} of {n:,} images in each epoch ({place})"] = dropped > 0
+        lines[
+            f"remainder=drop: {dropped:,} of {n:,} {p.run.measures().unit} in each epoch ({place})"
+        ] = dropped > 0
     for line, is_true in lines.items():
         if is_true:
             say(line)
@@ -43,7 +45,7 @@ def show_plan(planned: Sequence[PlannedRun]) -> None:
 def forecast(planned: PlannedRun) -> tuple[dict[str, str], float]:
     """A line of the plan, and the seconds of training in it."""
     run, steps = planned.run, planned.steps
-    cost = estimate.communication(run, run.data.train_samples())
+    cost = estimate.communication(run, run.samples())
     about = "about " if cost.guessed else ""
     rounds, sent = f"{cost.rounds:,}", amount(cost.payload_bytes)
     if cost.group_rounds:
@@ -71,13 +73,16 @@ def show_skipped(folder: RunFolder, profile: bool) -> None:
     status, why = folder.status()
     last = folder.last_metrics()
     note = ", and not profiled: choose another out" if profile else ""
-    result = f"test accuracy {last['test_accuracy']:.2%}" if status == "done" and last else why
+    metric = folder.measures().main
+    value = f"test {metric.title} {metric.shown(last[metric.column])}" if last else ""
+    result = value if status == "done" and last else why
     say(f"{folder.path} is {status} ({result}): skipped{note}")
 
 
 def show_results(folders: Sequence[RunFolder]) -> None:
     """The table that ends a sweep."""
-    columns = ("run", "status", "training loss", "test accuracy", "rounds", "sent", "time")
+    titles = dict.fromkeys(f"test {folder.measures().main.title}" for folder in folders)
+    columns = ("run", "status", "training loss", " or ".join(titles), "rounds", "sent", "time")
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for folder in folders:
         status, why = folder.status()
@@ -86,7 +91,7 @@ def show_results(folders: Sequence[RunFolder]) -> None:
         if last:
             row += [
                 f"{last['consensus_train_loss']:.4f}",
-                f"{last['test_accuracy']:.2%}",
+                folder.measures().main.shown(last[folder.measures().main.column]),
                 f"{last['round']:,.0f}",
                 amount(last["payload_bytes"]),
                 duration(last["train_seconds"]),

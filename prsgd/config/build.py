@@ -15,9 +15,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from prsgd.algorithms.base import Algorithm
 from prsgd.config.choices import ALIASES, choices, unknown_key
-from prsgd.config.registry import keys_of, known_class
-from prsgd.config.schema import GROUPS, Run, Settings
+from prsgd.config.registry import PATHS, called, keys_of, known_class
+from prsgd.config.schema import GROUPS, Run, Settings, with_task
+from prsgd.data.sets import ImageSet
 from prsgd.errors import UserError
+from prsgd.models import asked
 
 T = TypeVar("T")
 
@@ -28,6 +30,7 @@ def build_run(raw: Mapping[str, Any], trusted: list[str] | None = None) -> Run:
     Its classes are prsgd's or those of a package in `plugins`. A configuration that was found in a
     run folder may name only `trusted` packages.
     """
+    raw = with_task(raw)
     _refuse_interpolations(raw)
     rest = {ALIASES.get(name, name): raw[name] for name in raw if name not in GROUPS}
     settings = build_dataclass(Settings, rest, "", [f.name for f in fields(Settings)] + [*GROUPS])
@@ -80,8 +83,22 @@ def _contradictions(run: Run) -> Iterator[str]:
         yield (
             f"speeds={run.speeds}: must be empty or a number for each of the {run.workers} workers"
         )
-    if run.data.crop > run.data.size:
+    task = called("task", type(run.task))
+    if task not in run.data.tasks and task in PATHS["task"]:
+        yield (
+            f"data={called('data', type(run.data))}: serves task={', '.join(run.data.tasks)}, not "
+            f"task={task}"
+        )
+    if isinstance(run.data, ImageSet) and run.data.crop > run.data.size:
         yield f"data.crop={run.data.crop}: must be at most data.size={run.data.size}"
+    told = run.task.facts(run.data)
+    if missing := [name for name in asked(run.model) if name not in told]:
+        yield (
+            f"model={called('model', type(run.model))}: asks for {', '.join(missing)}, and "
+            f"task={task} tells {', '.join(told)}"
+        )
+    if run.batch_size % run.accumulate:
+        yield f"accumulate={run.accumulate}: must divide batch_size={run.batch_size}"
     if problem := run.algorithm.check(run.workers):
         yield f"algorithm={run.algorithm.name}: {problem}"
 

@@ -28,19 +28,31 @@ PATHS: dict[str, dict[str, str]] = {  # group -> name -> import path; imported w
         "slowmo": "prsgd.algorithms.slowmo.SlowMo",
         "vrl_sgd": "prsgd.algorithms.vrl_sgd.VRLSGD",
     },
-    "model": {"mlp": "prsgd.models.MLP", "resnet": "prsgd.models.ResNet"},
+    "model": {
+        "gpt": "prsgd.models.GPT",
+        "mlp": "prsgd.models.MLP",
+        "resnet": "prsgd.models.ResNet",
+    },
     "data": {
         "cifar10": "prsgd.data.sets.CIFAR10",
         "cifar100": "prsgd.data.sets.CIFAR100",
         "digits": "prsgd.data.sets.Digits",
         "fashion_mnist": "prsgd.data.sets.FashionMNIST",
         "image_folder": "prsgd.data.folder.ImageFolder",
+        "stdlib": "prsgd.data.text.Stdlib",
         "synthetic": "prsgd.data.sets.Synthetic",
+        "text": "prsgd.data.text.Text",
+        "tokens": "prsgd.data.text.Tokens",
+    },
+    "task": {
+        "image_classification": "prsgd.tasks.classification.ImageClassification",
+        "language_modeling": "prsgd.tasks.language_modeling.LanguageModeling",
     },
     "schedule": {
         "constant": "prsgd.schedule.Constant",
         "cosine": "prsgd.schedule.Cosine",
         "step": "prsgd.schedule.StepDrops",
+        "wsd": "prsgd.schedule.WSD",
     },
 }
 

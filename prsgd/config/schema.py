@@ -10,12 +10,12 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prsgd.algorithms.base import Algorithm
 from prsgd.algorithms.info import RunInfo
 from prsgd.config.registry import description
-from prsgd.data.sets import DataSet
+from prsgd.data.base import DataSet
 from prsgd.errors import UserError
 from prsgd.fields import (
     auto_or_whole,
@@ -31,8 +31,13 @@ from prsgd.fields import (
     whole,
     wholes,
 )
-from prsgd.models import Model
+from prsgd.measures import Measures
+from prsgd.models import Model, build_by_name
 from prsgd.schedule import Schedule
+from prsgd.tasks.base import Task
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MAX_DRAWS = 1e15  # batches of a run: float64 still counts them exactly
 
@@ -75,6 +80,11 @@ class Settings:
     )
     eps: float = positive(1e-8, decides_curve=_with_adamw)
     weight_decay: float = non_negative(1e-4)
+    decayed: str = choice("all", "all", "matrices")
+    clip: float = non_negative(0.0)
+    accumulate: int = whole(1, 1)
+    evaluate_every: float = positive(1.0)
+    evaluate_samples: int = whole(10_000, 1)
     seed: int = whole(0, 0)
     precision: str = choice("auto", "auto", "fp32", "bf16")
     reduction: str = choice("fast", "fast", "exact")
@@ -99,7 +109,14 @@ GROUPS: dict[str, type] = {
     "model": Model,
     "data": DataSet,
     "schedule": Schedule,
+    "task": Task,
 }
+TASK = "image_classification"  # of records that name none
+
+
+def with_task(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A plain configuration, of images if it names no task."""
+    return {"task": {"name": TASK}, **config}
 
 
 @dataclass(kw_only=True)
@@ -110,19 +127,32 @@ class Run(Settings):
     model: Model
     data: DataSet
     schedule: Schedule
+    task: Task
+
+    def samples(self) -> int:
+        """n: the training samples, of which an epoch draws as many."""
+        return self.task.samples(self.data)
+
+    def measures(self) -> Measures:
+        """What is measured, and what progress is counted in."""
+        return self.task.measures(self.data)
+
+    def build_model(self) -> nn.Module:
+        """A model; its parameters are drawn from torch's default generator."""
+        return build_by_name(self.model, self.task.facts(self.data))
 
     def steps_per_epoch(self, samples: int) -> Fraction:
         """Steps per worker in which all together draw `samples` images, less what is dropped."""
         if self.workers > samples:
             raise UserError(
-                f"workers={self.workers}: must be at most the {samples} training images"
+                f"workers={self.workers}: must be at most the {samples} training samples"
             )
         if self.remainder == "carry":
             return Fraction(samples, self.workers * self.batch_size)
         if self.batch_size > samples // self.workers:
             raise UserError(
                 f"batch_size={self.batch_size}: must be at most {samples // self.workers}, a "
-                f"worker's part of {samples} training images (workers={self.workers}), with "
+                f"worker's part of {samples} training samples (workers={self.workers}), with "
                 "remainder=drop"
             )
         if self.data.partition == "shared":
@@ -130,7 +160,7 @@ class Run(Settings):
         return Fraction(samples // self.workers // self.batch_size)
 
     def drawn_per_epoch(self, samples: int) -> int:
-        """Of the training images, those that are drawn in an epoch: all but what is dropped."""
+        """Of the training samples, those that are drawn in an epoch: all but what is dropped."""
         return int(self.steps_per_epoch(samples) * self.workers * self.batch_size)
 
     def steps(self, samples: int) -> int:
@@ -163,9 +193,13 @@ class Run(Settings):
         """How many vectors (D,) the optimiser keeps for each worker."""
         return 2 if self.optimiser == "adamw" else int(self.momentum > 0)
 
-    def images_per_step(self, steps: int) -> float:
-        """Images that all workers together draw in a step, on average over T = `steps` steps."""
+    def samples_per_step(self, steps: int) -> float:
+        """Samples that all workers together draw in a step, on average over T = `steps` steps."""
         return self.algorithm.batches_drawn(steps, self.workers) * self.batch_size / steps
+
+    def units_per_step(self, steps: int) -> float:
+        """The same in the unit of progress: images, tokens."""
+        return self.samples_per_step(steps) * self.task.units()
 
     def as_dict(self) -> dict[str, Any]:
         """The plain mapping that stands in a record; `build_run` takes it back."""

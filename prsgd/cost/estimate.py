@@ -17,13 +17,12 @@ def parameters(run: Run) -> int:
     """D. Nothing is computed, as processes may be forked later, unless `build` looks at numbers."""
     import torch
 
-    size, classes = run.data.size, run.data.class_count()
     try:
         with torch.device("meta"):
-            model = run.model.build(size, classes)
+            model = run.build_model()
     except Exception:  # the meta device has no numbers
         torch.set_num_threads(1)  # and so no threads that a fork would lose
-        model = run.model.build(size, classes)
+        model = run.build_model()
     return sum(p.numel() for p in model.parameters())
 
 
@@ -43,23 +42,20 @@ def communication(run: Run, samples: int) -> CommCounter:
 def seconds(run: Run, plan: Plan, steps: int) -> float:
     """Seconds of training, from a few gradients measured here; communication is left out."""
     import torch
-    from torch.nn import functional as F
 
     from prsgd.distributed.placement import placement
 
     torch.set_num_threads(plan.threads)
     device = torch.device(plan.device)
     bf16 = plan.precision == "bf16"
-    model = run.model.build(run.data.size, run.data.class_count())
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x = torch.randn(run.batch_size, run.data.size, run.data.size, 3, device=device)
-    y = torch.zeros(run.batch_size, dtype=torch.long, device=device)
+    model = run.build_model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batch = run.task.example(run.data, run.batch_size, device)
     draws = _draws_of_each(run, steps)
     laps = []
     for _ in range(GRADIENTS):
         start = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            loss = F.cross_entropy(model(x.permute(0, 3, 1, 2)), y)
+            loss = run.task.loss(model, batch)
         torch.autograd.backward(loss)
         loss.item()
         laps.append(time.perf_counter() - start)

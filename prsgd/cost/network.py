@@ -24,7 +24,7 @@ class Prediction:
     interval: int
     seconds: float  # of a step of all workers, communication included
     share: float  # of communication in these seconds
-    images_per_second: float  # drawn by all workers together
+    units_per_second: float  # of data, drawn by all workers together
 
 
 def ring_seconds(payload: float, processes: int, latency: float, bandwidth: float) -> float:
@@ -60,12 +60,12 @@ def ring_constants(
     return empty / hops, hops / processes * payload / max(full - empty, 1e-9)
 
 
-def predict(costs: Costs, interval: int, images: float) -> Prediction:
-    """`images` are drawn by all workers together in a step: a step costs t_c + T_round / I.
+def predict(costs: Costs, interval: int, units: float) -> Prediction:
+    """`units` of data are drawn by all workers together in a step: a step costs t_c + T_round / I.
 
     An averaging of all workers takes the place of one within groups, if there are any.
     """
     in_groups = max(0.0, costs.averagings - 1 / interval)
     sending = costs.round / interval + costs.group * in_groups
     seconds = costs.step + sending
-    return Prediction(interval, seconds, sending / seconds, images / seconds)
+    return Prediction(interval, seconds, sending / seconds, units / seconds)

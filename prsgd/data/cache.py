@@ -7,13 +7,12 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prsgd.console import print_error, say
+from prsgd.data.base import DataSet, Track
 from prsgd.data.digest import digest_of
-from prsgd.data.sets import DataSet, Track
 from prsgd.errors import UserError
 from prsgd.files import follow_umask, read_bytes, write_atomically
 from prsgd.locks import Taken, held
@@ -23,24 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 POLL_SECONDS = 0.2
-
-
-@dataclass
-class Images:
-    """A set in memory: images (n, size, size, 3) uint8, labels (n,) int64, on one device."""
-
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    mean: Tensor  # (3,), of the training images' channels, in [0, 1]
-    std: Tensor  # (3,), of the same
-    classes: int
-
-    def normalised(self, images: Tensor) -> Tensor:
-        """(b, h, w, 3) uint8 to (b, 3, h, w) float32, stored channels-last."""
-        x = images.float().mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
-        return x.permute(0, 3, 1, 2)
 
 
 def prepare(data: DataSet, cache: Path, track: Track) -> Path:
@@ -57,7 +38,7 @@ def prepare(data: DataSet, cache: Path, track: Track) -> Path:
         with _locked(path.with_suffix(".lock")):
             if not _is_whole(path):
                 if path.exists():
-                    say(f"{path} is damaged: reading the images of {data.name()} again")
+                    say(f"{path} is damaged: reading {data.name()} again")
                 _build(data, path, track)
     except OSError as error:
         raise UserError(
@@ -81,7 +62,7 @@ def _note(path: Path) -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock, and wait for it where another process reads the same images."""
+    """Hold the lock, and wait for it where another process reads the same data."""
     told = False
     while True:
         try:
@@ -90,40 +71,23 @@ def _locked(path: Path) -> Iterator[None]:
             return
         except Taken as owner:
             if not told:
-                say(f"waiting for {owner}, which reads the same images")
+                say(f"waiting for {owner}, which reads the same data")
             told = True
         time.sleep(POLL_SECONDS)
 
 
 def _build(data: DataSet, path: Path, track: Track) -> None:
     """Read the set and write its cache file, which appears whole."""
-    import numpy as np
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     for leftover in path.parent.glob(f".{path.stem}.*"):
         leftover.unlink()
-    arrays = data.read(path.parent / "downloads", track)
-    pixels = arrays.train_images.reshape(-1, 3)
-    # Counting the 256 values first avoids a float copy of the whole set.
-    counts = np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
-    values = np.arange(256) / 255
-    mean = counts @ values / len(pixels)
-    std = np.sqrt(counts @ values**2 / len(pixels) - mean**2)
+    found = data.read(path.parent / "downloads", track)
     half_done = path.with_name(f".{path.stem}.{os.getpid()}")
     try:
-        save_file(
-            {
-                "train_images": np.ascontiguousarray(arrays.train_images),
-                "train_labels": arrays.train_labels.astype(np.int64),
-                "test_images": np.ascontiguousarray(arrays.test_images),
-                "test_labels": arrays.test_labels.astype(np.int64),
-                "mean": mean.astype(np.float32),
-                "std": np.maximum(std, 1e-3).astype(np.float32),
-            },
-            half_done,
-            {"classes": json.dumps(arrays.classes)},
-        )
+        facts = {name: json.dumps(value) for name, value in found.facts.items()}
+        save_file(found.arrays, half_done, facts)
         follow_umask(half_done)
         write_atomically(_note(path), digest_of(half_done) + "\n")
         half_done.replace(path)
@@ -133,13 +97,15 @@ def _build(data: DataSet, path: Path, track: Track) -> None:
         half_done.unlink(missing_ok=True)
 
 
-def load(path: Path, device: torch.device) -> Images:
-    """Map the cache file, or copy it to a GPU."""
+def load(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of the cache file, mapped or copied to a GPU, and the facts beside them."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt", device=str(device)) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Images(**tensors, classes=json.loads(file.metadata()["classes"]))
+            return tensors, {
+                name: json.loads(text) for name, text in (file.metadata() or {}).items()
+            }
     except (OSError, SafetensorError) as error:
         raise UserError(f"the cache file {path} cannot be read ({error}); train again") from error

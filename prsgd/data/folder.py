@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from prsgd.data.base import Arrays, Track
 from prsgd.data.digest import remembered, stamp
 from prsgd.data.listing import TREE, ImageFile, Listing, list_images
-from prsgd.data.sets import Arrays, DataSet, Track
+from prsgd.data.sets import ImageSet, of_images
 from prsgd.errors import UserError
 from prsgd.fields import text
 from prsgd.files import read_bytes
@@ -28,7 +29,7 @@ SMALL = 20_000  # bytes of a file on average, below which threads cost more than
 
 
 @dataclass
-class ImageFolder(DataSet):
+class ImageFolder(ImageSet):
     """Any images in folders named by their class; cut to a square and resized to `size`."""
 
     root: str = text("???", TREE, decides_curve=False)
@@ -109,7 +110,7 @@ class ImageFolder(DataSet):
         images = np.stack([image for image, _ in read])
         labels = np.array([names.index(file.name) for file in files])
         n = self.train_samples()
-        return Arrays(images[:n], labels[:n], images[n:], labels[n:], len(names))
+        return of_images(images[:n], labels[:n], images[n:], labels[n:], len(names))
 
     def _image(self, file: ImageFile) -> tuple[np.ndarray, str]:
         """The decoded file, and the digest of its bytes."""

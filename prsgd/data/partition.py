@@ -1,4 +1,4 @@
-"""Which training images each worker may draw from."""
+"""Which training samples each worker may draw from."""
 
 import numpy as np
 
@@ -12,7 +12,8 @@ def shards(
 
     Each has n // N images; with `carry` the first n mod N workers have one more.
 
-    iid: a random split. by_label: sorted by label and cut, so that a worker sees few classes.
+    iid: a random split. contiguous: cut as they lie. by_file: the labels are numbers of files.
+    by_label: sorted by label and cut, so that a worker sees few classes.
     dirichlet: worker i's shares of the C classes are Dirichlet(alpha C p), where p are the set's
     own shares. Hsu, Qi and Brown (1909.06335) draw from Dirichlet(alpha p), so that their alpha is
     C times ours.
@@ -25,7 +26,9 @@ def shards(
     sizes = [size + (carry and worker < rest) for worker in range(workers)]
     if kind == "dirichlet":
         return _dirichlet(order, labels, sizes, alpha, rng)
-    if kind == "by_label":
+    if kind == "contiguous":
+        order = np.arange(len(labels))
+    if kind in ("by_label", "by_file"):
         order = order[np.argsort(labels[order], kind="stable")]
     return np.split(order, np.cumsum(sizes))[:workers]
 

@@ -1,6 +1,6 @@
-"""The sets that the `data` group chooses. Importing this is free: libraries load on reading.
+"""The sets of images that the `data` group chooses. Importing this is free.
 
-`read` is called once per set and machine; `cache` keeps what it returns.
+Libraries load on reading. `read` is called once per set and machine; `cache` keeps what it returns.
 """
 
 from __future__ import annotations
@@ -8,103 +8,70 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from copy import copy
+from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from prsgd.data.base import Arrays, DataSet, Track
 from prsgd.errors import UserError
-from prsgd.fields import choice, flag, identity_of, positive, text, whole
+from prsgd.fields import choice, flag, positive, text, whole
 
 if TYPE_CHECKING:
     import numpy as np
 
-Track = Callable[
-    [Iterable[Any], int], Iterator[Any]
-]  # passes the items on and draws a progress bar
-
 
 @dataclass
-class Arrays:
-    """A whole set: images (n, size, size, 3) and labels (n,), both uint8 or wider, per split."""
+class ImageSet(DataSet):
+    """Images in classes, each image size × size."""
 
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    classes: int
-
-
-@dataclass
-class DataSet(ABC):
-    """A set of images, and the keys that every set has."""
-
-    label: str = text("auto", "a name for figures and records", decides_curve=False)
     size: int = whole(32, 8)
     partition: str = choice("shared", "shared", "iid", "dirichlet", "by_label")
     alpha: float = positive(0.5)
     crop: int = whole(4, 0)
     flip: bool = flag(True)
-
-    @property
-    @abstractmethod
-    def title(self) -> str:
-        """The name of the set in figures, unless `label` says otherwise."""
-
-    @abstractmethod
-    def content(self) -> str:
-        """What the arrays depend on, in text, such as a digest of the bytes that they come from.
-
-        The fingerprint is its hash. Refuses a bad folder.
-        """
-
-    def content_of_version_1(self) -> str:
-        """What version 0.1 knew the set by."""
-        return ""
-
-    def found(self) -> str:
-        """What is there, in words, for a set that every user has in another form; else nothing."""
-        return ""
-
-    @abstractmethod
-    def train_samples(self) -> int:
-        """The number of training images, told without reading them."""
+    tasks: ClassVar[tuple[str, ...]] = ("image_classification",)
 
     @abstractmethod
     def class_count(self) -> int:
         """The number of classes, told without reading them."""
 
-    @abstractmethod
-    def read(self, downloads: Path, track: Track) -> Arrays:
-        """The whole set. A library that downloads keeps its files under `downloads`."""
+    def facts(self) -> dict[str, Any]:
+        return {"size": self.size, "classes": self.class_count()}
 
-    def name(self) -> str:
-        return self.title if self.label == "auto" else self.label
-
-    def fingerprint(self) -> str:
-        """16 hexadecimal digits that stand for the content at this size."""
-        return _digest(f"2 {identity_of(type(self))} {self.size} {self.content()}")
-
-    def fingerprint_of_version_1(self) -> str:
-        """The same as version 0.1 computed it, by which its runs are recognised."""
-        return _digest(f"1 {type(self).__name__} {self.size} {self.content_of_version_1()}")
-
-    def located(self) -> DataSet:
-        """The same set with the folder that it is in as an absolute path, for a record."""
-        same: Any = copy(self)
-        if getattr(same, "root", "auto") != "auto":
-            same.root = str(Path(same.root).expanduser().absolute())
-        return same  # type: ignore[no-any-return]
+    def form(self) -> str:
+        return f"{self.size} "
 
 
-def _digest(what: str) -> str:
-    return hashlib.sha256(what.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+def of_images(
+    train_images: np.ndarray,
+    train_labels: np.ndarray,
+    test_images: np.ndarray,
+    test_labels: np.ndarray,
+    classes: int,
+) -> Arrays:
+    """Images (n, size, size, 3) uint8 and labels (n,) per split, and the channels' mean and std."""
+    import numpy as np
+
+    pixels = train_images.reshape(-1, 3)
+    # Counting the 256 values first avoids a float copy of the whole set.
+    counts = np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
+    values = np.arange(256) / 255
+    mean = counts @ values / len(pixels)
+    std = np.sqrt(counts @ values**2 / len(pixels) - mean**2)
+    arrays = {
+        "train_images": np.ascontiguousarray(train_images),
+        "train_labels": train_labels.astype(np.int64),
+        "test_images": np.ascontiguousarray(test_images),
+        "test_labels": test_labels.astype(np.int64),
+        "mean": mean.astype(np.float32),
+        "std": np.maximum(std, 1e-3).astype(np.float32),
+    }
+    return Arrays(arrays, {"classes": classes})
 
 
 @dataclass
-class Torchvision(DataSet):
+class Torchvision(ImageSet):
     """A set that torchvision knows, downloaded when missing."""
 
     root: str = text("auto", "auto or the folder that holds the files", decides_curve=False)
@@ -146,7 +113,7 @@ class Torchvision(DataSet):
         (images, labels), (test_images, test_labels) = (
             (resized(_array(split.data), self.size), _array(split.targets)) for split in splits
         )
-        return Arrays(images, labels, test_images, test_labels, len(splits[0].classes))
+        return of_images(images, labels, test_images, test_labels, len(splits[0].classes))
 
     def _folder(self, downloads: Path) -> Path:
         return downloads if self.root == "auto" else Path(self.root).expanduser()
@@ -207,7 +174,7 @@ class FashionMNIST(Torchvision):
 
 
 @dataclass
-class Digits(DataSet):
+class Digits(ImageSet):
     """1,797 handwritten digits of 8 x 8 pixels (Alpaydin and Kaynak 1998), part of scikit-learn.
 
     Every sixth image is a test image.
@@ -239,11 +206,11 @@ class Digits(DataSet):
             raise UserError("data=digits: the installed scikit-learn has other digits than prsgd's")
         images = resized((pixels * (255 / 16)).round().astype(np.uint8), self.size)
         test = np.arange(len(images)) % 6 == 5
-        return Arrays(images[~test], labels[~test], images[test], labels[test], 10)
+        return of_images(images[~test], labels[~test], images[test], labels[test], 10)
 
 
 @dataclass
-class Synthetic(DataSet):
+class Synthetic(ImageSet):
     """Noise around one random picture per class: for tests, and for timing without any files."""
 
     train: int = whole(512, 1)
@@ -280,7 +247,7 @@ class Synthetic(DataSet):
             noise = rng.integers(-64, 64, (n, *shape))
             return (centres[labels] + noise).astype(np.uint8), labels
 
-        return Arrays(*split(self.train), *split(self.test), self.classes)
+        return of_images(*split(self.train), *split(self.test), self.classes)
 
 
 def _array(values: Any) -> np.ndarray:

@@ -36,7 +36,7 @@ class PlannedRun:
 
     @property
     def steps(self) -> int:
-        return self.run.steps(self.run.data.train_samples())
+        return self.run.steps(self.run.samples())
 
 
 def plan_runs(runs: Sequence[tuple[Run, Path | None]]) -> list[PlannedRun]:
@@ -45,7 +45,7 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]]) -> list[PlannedRun]:
     Everything that can be checked beforehand is. Of runs with one name the first is kept.
     """
     for run, folder in runs:
-        run.steps(run.data.train_samples())
+        run.steps(run.samples())
         check_writable(folder or Path(run.out).expanduser())
     if torchrun_rank() is not None and len(runs) > 1:
         raise UserError("-m: a sweep cannot run under torchrun; start one torchrun per run")
@@ -146,7 +146,7 @@ def train_all(pending: Sequence[PlannedRun], planned: int) -> list[int]:
 def _train(planned: PlannedRun, job: Job) -> int:
     """Launch a job as the process that owns its folder; returns the exit code."""
     folder = planned.folder
-    folder.create(planned.run.as_dict())
+    folder.create(planned.run.as_dict(), planned.run.measures())
     try:
         with folder.held(print_error):
             if gave_up(folder):

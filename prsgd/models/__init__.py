@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
-from prsgd.fields import key, whole
+from prsgd.fields import fraction, key, whole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,11 +24,23 @@ class Model(ABC):
         """The name in figures and tables."""
 
     @abstractmethod
-    def build(self, size: int, classes: int) -> nn.Module:
-        """A module from (b, 3, size, size) images to (b, classes) logits.
+    def build(self, *facts: Any, **named: Any) -> nn.Module:
+        """The module, its parameters drawn from torch's default generator.
 
-        Its parameters are drawn from torch's default generator.
+        It asks for facts of task and data by the names of its own parameters. Of images: `size` and
+        `classes`, for (b, 3, size, size) images to (b, classes) logits. Of text: `vocabulary` and
+        `context`, for (b, context) tokens to (b, context, vocabulary) logits.
         """
+
+
+def asked(model: Model) -> list[str]:
+    """The facts that a model's `build` asks for."""
+    return [*signature(model.build).parameters]
+
+
+def build_by_name(model: Model, facts: Mapping[str, Any]) -> nn.Module:
+    """The module, with the facts that it asks for."""
+    return model.build(**{name: facts[name] for name in asked(model)})
 
 
 @dataclass
@@ -59,3 +73,22 @@ class MLP(Model):
         from prsgd.models.mlp import mlp
 
         return mlp(size, self.width, classes)
+
+
+@dataclass
+class GPT(Model):
+    """A decoder of pre-norm blocks with tied embeddings (Radford et al. 2019), without biases."""
+
+    depth: int = whole(4, 1)
+    width: int = whole(128, 1)
+    heads: int = whole(4, 1)
+    dropout: float = fraction(0.0, one=False)
+
+    @property
+    def title(self) -> str:
+        return f"GPT-{self.depth}x{self.width}"
+
+    def build(self, vocabulary: int, context: int) -> nn.Module:
+        from prsgd.models.gpt import Decoder
+
+        return Decoder(vocabulary, context, self.depth, self.width, self.heads, self.dropout)

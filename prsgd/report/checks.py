@@ -12,12 +12,11 @@ from prsgd.config.registry import keys_of, known_class
 from prsgd.config.schema import GROUPS, Settings
 from prsgd.errors import UserError
 from prsgd.fields import default_of
-from prsgd.run_folder import TABLES
+from prsgd.measures import Measures
 
 NEEDED = ("workers", "batch_size", "lr", "momentum", "seed", *GROUPS)
 ALWAYS_NUMBERS = (  # of metrics.csv, after its first row
-    *("step", "epoch", "round", "consensus_train_loss", "test_accuracy", "payload_bytes"),
-    *("train_seconds", "images_per_second"),
+    *("step", "epoch", "round", "consensus_train_loss", "payload_bytes", "train_seconds"),
 )
 LARGEST = 1e100  # its square can be drawn
 
@@ -44,11 +43,13 @@ def check_curve(curve: Mapping[str, Any]) -> None:
             raise UserError(f"config.yaml is damaged: {key}={value} is no plain value")
 
 
-def check_table(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """That a table has the columns that the record declares, prsgd's among them, with numbers."""
+def check_table(
+    name: str, table: pd.DataFrame, columns: Sequence[str], needed: Sequence[str]
+) -> None:
+    """That a table has the columns that the record declares and those needed, with numbers."""
     if list(table) != columns:
         raise UserError("a table has other columns: another version of prsgd wrote it")
-    if missing := {*TABLES[name]} - {*columns}:
+    if missing := {*needed} - {*columns}:
         raise UserError(f"its records are damaged: {name} lacks {', '.join(sorted(missing))}")
     numbers = table.drop(columns="local_steps", errors="ignore")
     for column, kind in numbers.dtypes.items() if len(table) else ():
@@ -58,12 +59,12 @@ def check_table(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
         raise UserError(f"its records are damaged: {name} has a number as large as {largest}")
 
 
-def check_progress(metrics: pd.DataFrame, rounds: pd.DataFrame) -> None:
+def check_progress(metrics: pd.DataFrame, rounds: pd.DataFrame, measures: Measures) -> None:
     """That rows follow each other in time, and that none lacks what figures show."""
     trained = metrics[1:]
     if trained.empty:
         raise UserError("its records are damaged: metrics.csv has no row after the start")
-    for column in ALWAYS_NUMBERS:
+    for column in (*ALWAYS_NUMBERS, measures.main.column, measures.speed):
         if trained[column].isna().any():
             raise UserError(f"its records are damaged: metrics.csv has nan in {column}")
     last = metrics.iloc[-1]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from prsgd.measures import Measures
+from prsgd.report.style import verbatim
+
 
 @dataclass(frozen=True)
 class Column:
@@ -28,7 +31,6 @@ COLUMNS = {
     "train_seconds": Column("training time (s)", from_zero=True),
     "virtual_time": Column("virtual time (steps at speed 1)", from_zero=True),
     "consensus_train_loss": Column(r"training loss of $\bar{x}$", log=True),
-    "test_accuracy": Column(r"test accuracy of $\bar{x}$ (%)", percent=True),
 }
 KEYS = {
     "workers": "workers N",
@@ -39,8 +41,13 @@ KEYS = {
 }
 
 
-def column(name: str) -> Column:
-    """The axis of a column; one that has no entry goes by its name."""
+def column(name: str, measures: Measures) -> Column:
+    """The axis of a column; one that nobody describes goes by its name."""
+    for metric in measures.metrics:
+        if name == metric.column:
+            unit = f" ({metric.unit})" if metric.unit else ""
+            title = verbatim(f"test {metric.title}") + r" of $\bar{x}$" + verbatim(unit)
+            return Column(title, percent=metric.unit == "%")
     return COLUMNS.get(name, Column(name.replace("_", " ")))
 
 

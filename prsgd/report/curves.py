@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from prsgd.config.registry import class_named
+from prsgd.measures import Measures
 from prsgd.report.runs import RunRecord
 from prsgd.report.slugs import slugs
 
@@ -52,14 +53,15 @@ class Curve:
 
     @cached_property
     def mean(self) -> pd.DataFrame:
-        """The metrics over seeds, row by row; a speed is that of all images in all seconds."""
+        """The metrics over seeds, row by row; a speed is that of all data in all seconds."""
         frame: pd.DataFrame = self._by_row.mean()
         if len(self.runs) > 1:
             seconds = [run.metrics["train_seconds"].diff() for run in self.runs]
-            speeds = [run.metrics["images_per_second"] for run in self.runs]
-            images = [speed * s for speed, s in zip(speeds, seconds, strict=True)]
-            of_all = _sum_by_row(images) / _sum_by_row(seconds)
-            frame["images_per_second"] = of_all.fillna(frame["images_per_second"])
+            speed = self.runs[0].measures.speed
+            speeds = [run.metrics[speed] for run in self.runs]
+            drawn = [of_run * s for of_run, s in zip(speeds, seconds, strict=True)]
+            of_all = _sum_by_row(drawn) / _sum_by_row(seconds)
+            frame[speed] = of_all.fillna(frame[speed])
         return frame
 
     @cached_property
@@ -100,6 +102,10 @@ class Group:
     @property
     def title(self) -> str:
         return f"{self.model} on {self.data}"
+
+    @property
+    def measures(self) -> Measures:
+        return self.curves[0].runs[0].measures
 
     @property
     def machines(self) -> list[str]:
@@ -168,7 +174,7 @@ def groups(runs: Iterable[RunRecord]) -> list[Group]:
 def _panel(run: RunRecord) -> str:
     """What the runs of a group have in common, as text: the data and the model."""
     model = {k: v for k, v in run.config.items() if k.partition(".")[0] == "model"}
-    return _text([run.fingerprint, run.data, model])
+    return _text([run.fingerprint, run.data, model, *run.apart])
 
 
 def _groups_of_folder(panels: Mapping[str, Mapping[str, list[RunRecord]]]) -> list[Group]:

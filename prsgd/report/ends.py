@@ -23,15 +23,16 @@ def draw_ends(group: Group, look: Spec, path: Path) -> None:
     names = [verbatim(f"{c.label}  ({c.mean['round'].iloc[-1]:,.0f} rounds)") for c, _ in ranked]
     size = max(WIDTH, 3.6 + max(map(width, names))), 1.1 + 0.21 * len(ranked)
     figure, panels = plt.subplots(1, 2, figsize=size, sharey=True)
-    for axes, name in zip(panels, (RANKED_BY, "test_accuracy"), strict=True):
-        shown = column(name).shown
+    for axes, name in zip(panels, (RANKED_BY, group.measures.main.column), strict=True):
+        axis = column(name, group.measures)
+        shown = axis.shown
         for y, (curve, style) in enumerate(ranked):
             seeds = [shown(run.metrics[name].iloc[-1]) for run in curve.runs]
             middle = shown(curve.mean[name].iloc[-1])
             spread = shown(curve.deviation[name].fillna(0).iloc[-1])
             axes.plot(seeds, [y] * len(seeds), "|", color="#888888", markersize=6)
             axes.errorbar(middle, y, xerr=spread, capsize=2, markersize=5, **style)
-        axes.set(xlabel=column(name).label)
+        axes.set(xlabel=axis.label)
     panels[0].set_yticks(range(len(ranked)), names)
     panels[0].set_ylim(-0.6, len(ranked) - 0.4)
     caption(figure, f"Where each ended: {group.caption}")

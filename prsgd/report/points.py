@@ -84,7 +84,7 @@ def draw_points(group: Group, spec: Spec, lines: Lines, path: Path) -> None:
             axes.set(ylabel=f"steps to a loss of {target:.3g}")
             logarithmic(axes, "y")
         else:
-            axes.set(ylabel=column(y).label)
+            axes.set(ylabel=column(y, group.measures).label)
         _scale_x(axes, [*places.values()])
 
     caption = ", ".join(filter(None, [group.caption, note]))
@@ -116,7 +116,7 @@ def _end(curve: Curve, y: str, target: float) -> tuple[float, float]:
     """The mean over seeds and the deviation; steps to the target are those of the mean curve."""
     if y == STEPS:
         return steps_to(curve, target), 0.0
-    shown = column(y).shown
+    shown = column(y, curve.runs[0].measures).shown
     deviation = curve.deviation[y].iloc[-1]
     return shown(curve.mean[y].iloc[-1]), 0.0 if np.isnan(deviation) else shown(deviation)
 

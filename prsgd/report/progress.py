@@ -18,10 +18,10 @@ from prsgd.report.style import logarithmic
 def draw_progress(group: Group, spec: Spec, path: Path) -> None:
     """Draw curves from the first epoch on, and the deviation over seeds as bands."""
     names, looks = names_and_looks(group, spec)
-    x_axis = column(spec.x)
+    x_axis = column(spec.x, group.measures)
 
     def fill_panel(axes: Axes, curves: Sequence[Curve], y: str) -> None:
-        y_axis = column(y)
+        y_axis = column(y, group.measures)
         for curve in curves:
             label = names[curve]
             trained = curve.mean["step"] > 0  # before it, BatchNorm has seen nothing

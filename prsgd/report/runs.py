@@ -15,9 +15,10 @@ from prsgd.config.naming import curve_config
 from prsgd.config.registry import keys_of, known_class
 from prsgd.errors import UserError
 from prsgd.files import read_bytes
+from prsgd.measures import OF_IMAGES, Measures
 from prsgd.report.checks import check_config, check_curve, check_progress, check_table
 from prsgd.report.folders import run_folders
-from prsgd.run_folder import RunFolder
+from prsgd.run_folder import RunFolder, tables_of
 
 
 @dataclass(eq=False)
@@ -33,8 +34,14 @@ class RunRecord:
     data: str
     fingerprint: str
     machine: str
+    measures: Measures
     metrics: pd.DataFrame
     rounds: pd.DataFrame
+
+    @property
+    def apart(self) -> list[Any]:
+        """What runs of one set and one model may not compare for: another task."""
+        return [] if self.measures == OF_IMAGES else [self.config["task"], self.measures.as_dict()]
 
     @property
     def rounds_of_all(self) -> pd.DataFrame:
@@ -76,7 +83,7 @@ def load_run(path: Path) -> RunRecord:
     check_config(config)
     curve = curve_config(config)
     check_curve(curve)
-    columns = folder.tables()
+    columns, measures = folder.tables(), folder.measures()
     try:
         environment = json.loads(read_bytes(path / "environment.json"))
         tables = {name: _read_csv(path / name) for name in ("metrics.csv", "rounds.csv")}
@@ -86,9 +93,10 @@ def load_run(path: Path) -> RunRecord:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"its records are damaged: {error}") from error
     for name, table in tables.items():
-        check_table(name, table, columns[name])
-    check_progress(*tables.values())
-    return RunRecord(path, curve, model, data, fingerprint, machine, *tables.values())
+        check_table(name, table, columns[name], tables_of(measures)[name])
+    metrics, rounds = tables.values()
+    check_progress(metrics, rounds, measures)
+    return RunRecord(path, curve, model, data, fingerprint, machine, measures, metrics, rounds)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -25,8 +25,9 @@ from prsgd.errors import UserError
 from prsgd.files import read_bytes
 from prsgd.plain_yaml import read_yaml
 from prsgd.report.curves import Group
-from prsgd.run_folder import METRICS, unreadable
+from prsgd.run_folder import tables_of, unreadable
 
+LOSS = "consensus_train_loss"
 STEPS = "steps_to_target"  # of a worker, to the training loss that all curves of the group reach
 LOOK = ("colour", "style", "panels")
 ALLOWED = {
@@ -48,16 +49,13 @@ class Spec:
     """
 
     x: str = ""
-    y: tuple[str, ...] = ("consensus_train_loss", "test_accuracy")
+    y: tuple[str, ...] = ()  # columns; those of the group's loss and metric unless it says more
     colour: str = ""
     style: str = ""
     panels: str = ""
     lines: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)  # rows by label
     shortest: int = 1  # points of the shortest line that is drawn
-
-    @property
-    def shows_curves(self) -> bool:
-        return self.x in METRICS
+    shows_curves: bool = False
 
 
 def specs(group: Group) -> dict[str, Spec]:
@@ -69,12 +67,14 @@ def specs(group: Group) -> dict[str, Spec]:
         columns["time"] = "train_seconds"
     if any(curve.config.get("speeds") for curve in group.curves):
         columns["virtual_time"] = "virtual_time"
-    return {
+    found = {
         "curves": look,
-        **{name: replace(look, x=column) for name, column in columns.items()},
+        **{name: replace(look, x=column, shows_curves=True) for name, column in columns.items()},
         "intervals": Spec("algorithm.interval", shortest=3),
         **declared,
     }
+    usual = LOSS, group.measures.main.column
+    return {name: replace(spec, y=spec.y or usual) for name, spec in found.items()}
 
 
 def read_declared(path: Path, group: Group) -> dict[str, Spec]:
@@ -89,13 +89,13 @@ def read_declared(path: Path, group: Group) -> dict[str, Spec]:
         raise UserError(f"{path} is damaged: {error}") from error
     if not isinstance(block, dict) or not all(isinstance(spec, dict) for spec in block.values()):
         raise UserError(f"{path} is damaged: it must be a mapping of figures, each with its keys")
-    known = _deciding_keys(group)
+    known, columns = _deciding_keys(group), {*tables_of(group.measures)["metrics.csv"]}
     alike = Counter(name.casefold() for name in {*map(str, block), *RESERVED, *USUAL})
     for name in block:
         if alike[str(name).casefold()] > 1:
             raise UserError(f"{path}: {name}: must differ from other figures in more than case")
     try:
-        return {str(name): _spec(str(name), given, known) for name, given in block.items()}
+        return {str(name): _spec(str(name), given, known, columns) for name, given in block.items()}
     except UserError as refusal:
         raise UserError(f"{path}: {refusal}") from refusal
 
@@ -118,7 +118,7 @@ def _deciding_keys(group: Group) -> set[str]:
     return keys.union(GROUPS, *(curve.config for curve in group.curves)) - {"seed"}
 
 
-def _spec(name: str, given: Mapping[str, Any], known: Set[str]) -> Spec:
+def _spec(name: str, given: Mapping[str, Any], known: Set[str], columns: Set[str]) -> Spec:
     allowed = LOOK if name == "curves" else tuple(ALLOWED)
     if not name.isidentifier() or name in RESERVED or len(name) > LONGEST_NAME:
         others = " or ".join(RESERVED)
@@ -131,17 +131,18 @@ def _spec(name: str, given: Mapping[str, Any], known: Set[str]) -> Spec:
             raise UserError(f"{name}.{key}: there is no such key; allowed are {', '.join(allowed)}")
     if name != "curves" and "x" not in given:
         raise UserError(f"{name}.x is required: {ALLOWED['x']}")
-    spec = Spec(**{key: _value(name, key, given[key], known) for key in given})
+    values = {key: _value(name, key, given[key], known, columns) for key in given}
+    spec = Spec(**values, shows_curves=values.get("x") in columns)
     if spec.shows_curves and (spec.lines or STEPS in spec.y):
         raise UserError(f"{name}.x={spec.x}: must be a configuration key with lines or {STEPS}")
     return spec
 
 
-def _value(name: str, key: str, given: Any, known: Set[str]) -> Any:
+def _value(name: str, key: str, given: Any, known: Set[str], columns: Set[str]) -> Any:
     """The checked value of one key of a spec."""
     if key == "lines":
         return _lines(name, given, known)
-    among: Set[str] = {"x": known | {*METRICS}, "y": {*METRICS, STEPS}}.get(key, known)
+    among: Set[str] = {"x": known | columns, "y": columns | {STEPS}}.get(key, known)
     values = [full_name(str(v), among) for v in (given if isinstance(given, list) else [given])]
     if not values or not among >= {*values} or (key != "y" and len(values) > 1):
         raise UserError(f"{name}.{key}={given}: must be {ALLOWED[key]}")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from prsgd.console import printable
+from prsgd.measures import Measures
 from prsgd.report.curves import Curve, Group
 
 FORMULA = tuple("=+-@\t\r")  # a spreadsheet computes what begins so
@@ -27,7 +28,7 @@ def write_summary(group: Group, folder: Path) -> str:
     )
     if len(group.machines) > 1:
         text += f" Times do not compare: these runs are of {printable(', '.join(group.machines))}."
-    text += "\n\n" + markdown(rows)
+    text += "\n\n" + markdown(rows, group.measures)
     (folder / "summary.md").write_text(text, encoding="utf-8")
     return text
 
@@ -45,29 +46,31 @@ def common_target(group: Group) -> float:
 def summary(curve: Curve, target: float) -> dict[str, float | str]:
     """One row: final figures, and the cost of getting to the target loss."""
     last, spread = curve.mean.iloc[-1], curve.deviation.iloc[-1]
+    measures = curve.runs[0].measures
+    metric = measures.main.column
     return {
         "run": curve.label,
         "seeds": len(curve.runs),
         "training_loss": last["consensus_train_loss"],
         "training_loss_std": spread["consensus_train_loss"],
-        "test_accuracy": last["test_accuracy"],
-        "test_accuracy_std": spread["test_accuracy"],
+        metric: last[metric],
+        f"{metric}_std": spread[metric],
         "rounds": last["round"],
         "megabytes": last["payload_bytes"] / 1e6,
         "group_megabytes": last["group_payload_bytes"] / 1e6,
         "train_seconds": last["train_seconds"],
         "comm_seconds": last["comm_seconds"],
-        "images_per_second": images_per_second(curve),
+        measures.speed: speed(curve, measures.speed),
         "rounds_to_target": at_target(curve.mean, "round", target),
         "seconds_to_target": at_target(curve.mean, "train_seconds", target),
     }
 
 
-def images_per_second(curve: Curve) -> float:
-    """All images that the runs of a curve drew, over all the seconds that they trained."""
+def speed(curve: Curve, column: str) -> float:
+    """All data that the runs of a curve drew, over all the seconds that they trained."""
     frames = [run.metrics for run in curve.runs]
-    images = sum((m["images_per_second"] * m["train_seconds"].diff()).sum() for m in frames)
-    return float(images / sum(m["train_seconds"].iloc[-1] for m in frames))
+    drawn = sum((m[column] * m["train_seconds"].diff()).sum() for m in frames)
+    return float(drawn / sum(m["train_seconds"].iloc[-1] for m in frames))
 
 
 def at_target(metrics: pd.DataFrame, column: str, target: float) -> float:
@@ -95,17 +98,20 @@ def steps_to(curve: Curve, target: float) -> float:
     return at_target(trained, "step", target)
 
 
-def markdown(rows: list[dict[str, float | str]]) -> str:
+def markdown(rows: list[dict[str, float | str]], measures: Measures) -> str:
     """The table as people read it."""
+    main = measures.main
+    percent = 100 if main.unit == "%" else 1
+    digits = 2 if main.unit == "%" else 4
     head = [
         "run",
         "seeds",
         "training loss",
-        "test accuracy (%)",
+        f"test {main.title} ({main.unit})" if main.unit else f"test {main.title}",
         "rounds",
         "MB sent",
         "time (s)",
-        "images/s",
+        f"{measures.unit}/s",
         "rounds to target",
         "time to target (s)",
     ]
@@ -117,12 +123,12 @@ def markdown(rows: list[dict[str, float | str]]) -> str:
                 printable(str(row["run"])).replace("|", r"\|"),
                 f"{r['seeds']:.0f}",
                 _with_spread(r["training_loss"], r["training_loss_std"], 4),
-                _with_spread(100 * r["test_accuracy"], 100 * r["test_accuracy_std"], 2),
+                _with_spread(percent * r[main.column], percent * r[f"{main.column}_std"], digits),
                 f"{r['rounds']:,.0f}",
                 f"{r['megabytes']:,.4g}"
                 + (f" + {r['group_megabytes']:,.4g}" if r["group_megabytes"] else ""),
                 f"{r['train_seconds']:,.1f}",
-                f"{r['images_per_second']:,.0f}",
+                f"{r[measures.speed]:,.0f}",
                 f"{r['rounds_to_target']:,.0f}",
                 f"{r['seconds_to_target']:,.1f}",
             ]

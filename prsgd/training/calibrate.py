@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 
 from prsgd.config.plan import Plan
 from prsgd.config.schema import Run
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.meeting import Meeting
+from prsgd.tasks.base import Bound, Nest, stacked
 from prsgd.training.workers import RowWorkers
 
 WARM, LAPS = 3, 12
@@ -25,19 +28,38 @@ class Measured:
     full: float  # an all-reduce of the model
 
 
+class Repeated(Bound):
+    """One batch, made up, again and again."""
+
+    def __init__(self, run: Run, device: torch.device) -> None:
+        self.task = run.task
+        self.example = run.task.example(run.data, run.batch_size, device)
+
+    def batch(self, workers: Sequence[int], draws: Sequence[int]) -> Nest:
+        return stacked(self.example, len(workers))
+
+    def loss(self, model: nn.Module, batch: Nest) -> Tensor:
+        return self.task.loss(model, batch)
+
+    def chunks(self, split: str) -> Sequence[Nest]:
+        return []
+
+    def evaluate(self, model: nn.Module, chunk: Nest) -> Tensor:
+        raise NotImplementedError
+
+    def summary(self, sums: Tensor) -> dict[str, float]:
+        raise NotImplementedError
+
+
 def measure(run: Run, plan: Plan, meeting: Meeting | None = None) -> Measured:
     """Measure, as one of the processes; all return the same numbers."""
     communicator = Communicator(
         run.workers, plan.device, run.reduction, plan.processes, run.timeout, meeting
     )
-    size = run.data.size
-    images = torch.randn(run.batch_size, size, size, 3, device=communicator.device)
-    images = images.permute(0, 3, 1, 2)
-    labels = torch.zeros(run.batch_size, dtype=torch.long, device=communicator.device)
     workers = RowWorkers(
-        run.model.build(size, run.data.class_count()),
+        run.build_model(),
         communicator,
-        lambda worker, draw: (images, labels),
+        Repeated(run, communicator.device),
         run,
         plan.precision == "bf16",
     )

@@ -96,13 +96,13 @@ def _train(communicator: Communicator, job: Job, interrupt: Callable[[], int]) -
         raise UserError(
             "the processes were given different runs: precision and data must be equal everywhere"
         )
-    images = load(job.data, communicator.device)
-    workers = build_workers(run, images, communicator, job.plan.precision == "bf16")
+    task = run.task.bind(run, *load(job.data, communicator.device))
+    workers = build_workers(run, task, communicator, job.plan.precision == "bf16")
     trackers: list[Tracker] = []
     if is_main:
-        trackers = [CsvTracker(folder), ConsoleTracker(job.title or folder.path.name, run.epochs)]
+        trackers = [CsvTracker(folder), ConsoleTracker(job.title or folder.path.name, run)]
     try:
-        session = Session(job, workers, images, trackers)
+        session = Session(job, workers, trackers)
         start = session.resume()
         if is_main:
             before = folder.environment() if start else {}

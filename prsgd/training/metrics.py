@@ -4,50 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prsgd.config.schema import Run
-from prsgd.data.cache import Images
 from prsgd.distributed.rounds import close_rounds
 from prsgd.distributed.wire import wire_bytes
-from prsgd.rng import Purpose, generator
 from prsgd.training.clock import Clock
 from prsgd.training.evaluate import evaluate
 from prsgd.training.workers import RowWorkers
-
-CONSENSUS_IMAGES = 10_000  # training images on which the consensus is evaluated
 
 
 class Metrics:
     """The measurements of one run. Every process takes part in them."""
 
-    def __init__(
-        self, run: Run, workers: RowWorkers, images: Images, clock: Clock, version: int
-    ) -> None:
+    def __init__(self, run: Run, workers: RowWorkers, clock: Clock, version: int) -> None:
         """`version` is that of the record: an epoch of version 1 lacks what is dropped."""
         self.run = run
         self.workers = workers
-        self.images = images
         self.clock = clock
-        n = len(images.train_labels)
+        n = run.samples()
         self.info = run.info(n)
-        self._epoch_images = run.drawn_per_epoch(n) if version == 1 else n
-        sample = generator(Purpose.EVALUATION).permutation(n)[:CONSENSUS_IMAGES]
-        self._sample = torch.from_numpy(sample).to(images.train_labels.device).sort().values
+        self.measures = run.measures()
+        self._epoch_samples = run.drawn_per_epoch(n) if version == 1 else n
         self._virtual_time = 0.0  # seconds of the virtual clock at the last round
         self._row_step = 0
         self._row_seconds = 0.0
 
     def due(self, t: int) -> bool:
-        """Whether a row belongs to step t: after each epoch, and at the end."""
-        return t == self.info.steps or int(self.epoch(t)) > int(self.epoch(t - 1))
+        """Whether a row belongs to step t: every `evaluate_every` epochs, and at the end."""
+        every = self.run.evaluate_every
+        passed = int(self.epoch(t) / every) > int(self.epoch(t - 1) / every)
+        return t == self.info.steps or passed
 
     def epoch(self, t: int) -> float:
         """Passes over the data that all workers together have made."""
         workers = self.run.workers
         drawn = self.run.algorithm.batches_drawn(t, workers)
-        return drawn * self.run.batch_size / self._epoch_images
+        return drawn * self.run.batch_size / self._epoch_samples
 
     def lr(self, t: int) -> float:
         """γ of step t."""
@@ -65,18 +58,18 @@ class Metrics:
             for sums in (workers.loss_sums, workers.norm_sums)
         )
         model, drift = workers.consensus(self.run.algorithm.eval_params(workers))
-        train_loss, test_loss, test_accuracy = self._evaluate(model)
+        train, test = self._evaluate(model)
         draws = self._draws_since_row(t)
         seconds = self.clock.seconds - self._row_seconds
+        units = self.run.batch_size * self.run.task.units()
         row = {
             "step": t,
             "epoch": self.epoch(t),
             "round": ledger.rounds,
             "lr": self.lr(max(t, 1)),
             "train_loss": losses / draws if draws else float("nan"),
-            "consensus_train_loss": train_loss,
-            "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
+            "consensus_train_loss": train["loss"],
+            **{f"test_{name}": value for name, value in test.items()},
             "drift": drift,
             "g2": norms / draws if draws else float("nan"),
             "virtual_time": self._virtual_time + self._virtual_seconds(workers.local_steps),
@@ -86,7 +79,7 @@ class Metrics:
             "group_payload_bytes": ledger.group_payload_bytes,
             "comm_seconds": ledger.comm_seconds,
             "train_seconds": self.clock.seconds,
-            "images_per_second": self.run.batch_size * draws / seconds if draws else 0.0,
+            self.measures.speed: units * draws / seconds if draws else 0.0,
         }
         return row, model
 
@@ -121,19 +114,12 @@ class Metrics:
         self._virtual_time = counters["virtual_time"]
         self._row_step, self._row_seconds = counters["row_step"], counters["row_seconds"]
 
-    def _evaluate(self, model: nn.Module) -> tuple[float, float, float]:
-        """Loss on the sample of training images; loss and accuracy on the test images."""
-        images, communicator = self.images, self.workers.communicator
-
-        def predict(x: Tensor) -> Tensor:
-            with self.workers.autocast():
-                logits: Tensor = model(images.normalised(x))
-            return logits
-
-        train = images.train_images[self._sample], images.train_labels[self._sample]
-        train_loss, _ = evaluate(predict, *train, communicator)
-        test = evaluate(predict, images.test_images, images.test_labels, communicator)
-        return train_loss, *test
+    def _evaluate(self, model: nn.Module) -> tuple[dict[str, float], dict[str, float]]:
+        """The loss and the metrics on a sample of the training data, and on the test data."""
+        task, communicator = self.workers.task, self.workers.communicator
+        with self.workers.autocast():
+            train = evaluate(task, model, "train", communicator)
+            return train, evaluate(task, model, "test", communicator)
 
     def _virtual_seconds(self, local_steps: list[int]) -> float:
         """Until the slowest worker has done its steps, in seconds of the virtual clock."""

@@ -35,13 +35,26 @@ class OptimizerSettings(Protocol):
 
 
 def build_optimizer(
-    settings: OptimizerSettings, x: Tensor, hosted: range, workers: int
+    settings: OptimizerSettings,
+    x: Tensor,
+    hosted: range,
+    workers: int,
+    decayed: Tensor | None = None,
 ) -> Optimizer:
-    """The optimiser that a run asks for, for rows x (K, D) of the `hosted` of N `workers`."""
+    """The optimiser that a run asks for, for rows x (K, D) of the `hosted` of N `workers`.
+
+    `decayed` (D,) is 1 where weights decay and 0 elsewhere; without it all do.
+    """
+    decay: float | Tensor = settings.weight_decay
+    if decay and decayed is not None:
+        decay = decayed * decay
     if settings.optimiser == "adamw":
-        betas, eps, decay = settings.betas, settings.eps, settings.weight_decay
-        return AdamW(x, betas, eps, decay, hosted, workers)
-    return SGD(x, settings.momentum, settings.nesterov, settings.weight_decay)
+        return AdamW(x, settings.betas, settings.eps, decay, hosted, workers)
+    return SGD(x, settings.momentum, settings.nesterov, decay)
+
+
+def _decays(weight_decay: float | Tensor) -> bool:
+    return isinstance(weight_decay, Tensor) or bool(weight_decay)
 
 
 class SGD:
@@ -50,7 +63,9 @@ class SGD:
     g <- g + weight_decay x;  m <- momentum m + g;  x <- x - lr (m, or g + momentum m by Nesterov).
     """
 
-    def __init__(self, x: Tensor, momentum: float, nesterov: bool, weight_decay: float) -> None:
+    def __init__(
+        self, x: Tensor, momentum: float, nesterov: bool, weight_decay: float | Tensor
+    ) -> None:
         self.momentum = momentum
         self.nesterov = nesterov
         self.weight_decay = weight_decay
@@ -62,7 +77,9 @@ class SGD:
 
     def step(self, x: Tensor, g: Tensor, lr: float, rows: slice = ALL) -> None:
         x, g = x[rows], g[rows]
-        if self.weight_decay:
+        if isinstance(self.weight_decay, Tensor):
+            g.addcmul_(x, self.weight_decay)
+        elif self.weight_decay:
             g.add_(x, alpha=self.weight_decay)
         if not self.moments:
             x.add_(g, alpha=-lr)
@@ -86,7 +103,7 @@ class AdamW:
         x: Tensor,
         betas: list[float],
         eps: float,
-        weight_decay: float,
+        weight_decay: float | Tensor,
         hosted: range,
         workers: int,
     ) -> None:
@@ -108,7 +125,7 @@ class AdamW:
         c1, c2 = (c[self.hosted][rows] for c in self.corrections.values())
         m = self.moments["m"][rows].lerp_(g, 1 - beta1)
         v = self.moments["v"][rows].mul_(beta2).addcmul_(g, g, value=1 - beta2)
-        if self.weight_decay:
+        if _decays(self.weight_decay):
             x.mul_(1 - lr * self.weight_decay)
         torch.sqrt(v, out=g).div_(c2.sqrt().to(g)).add_(self.eps)
         torch.div(m, g, out=g).mul_((lr / c1).to(g))

@@ -7,49 +7,57 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from prsgd.config.schema import Run
 from prsgd.errors import why
+from prsgd.models import asked
+from prsgd.tasks.base import Nest
 from prsgd.training.fit import label, misfits
 from prsgd.training.generators import generator_states, generators_restored
 from prsgd.training.views import bind_views, row_of
 
-IMAGES = 2  # of the batch that is tried, unless b is smaller
+SAMPLES = 2  # of the batch that is tried, unless b is smaller
 
 
 def try_model(run: Run, bf16: bool) -> str:
     """Why the run's module cannot be trained, in a line; empty where it can."""
-    size, classes = run.data.size, run.data.class_count()
     with generators_restored(run.seed):
-        images = torch.rand(min(IMAGES, run.batch_size), size, size, 3).permute(0, 3, 1, 2)
-        stage = f"build({size}, {classes})"
+        samples = min(SAMPLES, run.batch_size)
+        batch = run.task.example(run.data, samples, torch.device("cpu"))
+        facts = run.task.facts(run.data)
+        asks = ", ".join(f"{name}={facts[name]}" for name in asked(run.model))
+        stage = f"build({asks})"
         try:
-            module = run.model.build(size, classes)
+            module = run.build_model()
             if not isinstance(module, nn.Module):
                 return f"{stage} returns {_kind(module)}; it must return a torch.nn.Module"
             if found := next(misfits(module), ""):
                 return found
-            stage = f"a step on images {tuple(images.shape)}"
-            return _step(copy.deepcopy(module), images, classes, bf16)
+            stage = f"a step on a batch of {samples}"
+            return _step(copy.deepcopy(module), run, batch, bf16)
+        except WrongOutput as wrong:
+            return f"{label('', module)} {wrong}"
         except (Exception, SystemExit) as error:
             return f"{stage} fails ({type(error).__name__}: {why(error)})"
 
 
-def _step(model: nn.Module, images: Tensor, classes: int, bf16: bool) -> str:
+class WrongOutput(Exception):
+    """A module returned what the task cannot take."""
+
+
+def _step(model: nn.Module, run: Run, batch: Nest, bf16: bool) -> str:
     """What is wrong with a step in training and a forward pass in evaluation."""
     x, s = row_of(model)
     bind_views(model, x, s, torch.zeros_like(x))
+    shape = run.task.output(run.data, min(SAMPLES, run.batch_size))
+    model.register_forward_hook(lambda _, __, output: _check_output(output, shape))
     drawing, trained = _watch(model), set[Tensor]()
     for parameter in model.parameters():
         parameter.register_post_accumulate_grad_hook(trained.add)  # type: ignore[no-untyped-call]
     for is_training in (True, False):
         model.train(is_training)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = model(images)
-            if wrong := _wrong_output(logits, len(images), classes):
-                return f"{label('', model)} {wrong}"
-            loss = F.cross_entropy(logits, torch.zeros(len(images), dtype=torch.long))
+            loss = run.task.loss(model, batch)
         if drawing:
             return (
                 f"{drawing[0]} draws random numbers in its forward pass, which a resumed run would "
@@ -64,13 +72,16 @@ def _step(model: nn.Module, images: Tensor, classes: int, bf16: bool) -> str:
     return ""
 
 
-def _wrong_output(logits: Any, images: int, classes: int) -> str:
-    must = f"it must return logits ({images}, {classes}) for {images} images"
-    if not isinstance(logits, Tensor):
-        return f"returns {_kind(logits)}; {must}"
-    if logits.dim() != 2 or len(logits) != images or logits.shape[1] < classes:
-        return f"returns {tuple(logits.shape)}; {must}"
-    return ""
+def _check_output(output: Any, shape: tuple[int, ...] | None) -> None:
+    """`shape` is that of the logits, whose last axis may be longer; None: the task takes any."""
+    if shape is None:
+        return
+    must = f"it must return logits {shape} for a batch of {shape[0]}"
+    if not isinstance(output, Tensor):
+        raise WrongOutput(f"returns {_kind(output)}; {must}")
+    own = tuple(output.shape)
+    if own[:-1] != shape[:-1] or own[-1] < shape[-1]:
+        raise WrongOutput(f"returns {own}; {must}")
 
 
 def _kind(value: Any) -> str:

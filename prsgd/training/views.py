@@ -43,6 +43,12 @@ def row_of(module: nn.Module) -> tuple[Tensor, Tensor]:
     return x, torch.cat([torch.empty(0), *statistics])  # type: ignore[list-item]
 
 
+def matrices(module: nn.Module) -> Tensor:
+    """(D,): 1 where a row holds weights of two dimensions and more, 0 at biases and norms."""
+    found = [p.new_full((p.numel(),), float(p.dim() > 1)) for _, _, p in parameters(module)]
+    return torch.cat(found).detach()
+
+
 def bind_views(module: nn.Module, x: Tensor, s: Tensor, g: Tensor | None = None) -> None:
     """Make the module's parameters views into x (D,), gradients into g, statistics into s (B,).
 

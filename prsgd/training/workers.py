@@ -13,20 +13,28 @@ Convolution weights are stored channels-last in their part of a row.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from prsgd.algorithms.info import Part
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.ledger import Ledger, Round
+from prsgd.tasks.base import Bound, Nest, parts_of_nest, row_of_nest
 from prsgd.training.optimizers import ALL, OptimizerSettings, build_optimizer
-from prsgd.training.views import bind_views, pooled, row_of
+from prsgd.training.views import bind_views, matrices, pooled, row_of
 
-Draw = Callable[[int, int], tuple[Tensor, Tensor]]  # (worker, draw) -> images, labels
+CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_ has it
+
+
+class Settings(OptimizerSettings, Protocol):
+    """What a configuration says of a local step."""
+
+    clip: float
+    accumulate: int
+    decayed: str
 
 
 class RowWorkers:
@@ -36,12 +44,14 @@ class RowWorkers:
         self,
         model: nn.Module,
         communicator: Communicator,
-        draw: Draw,
-        settings: OptimizerSettings,
+        task: Bound,
+        settings: Settings,
         bf16: bool,
     ) -> None:
         self.communicator = communicator
-        self.draw = draw
+        self.task = task
+        self.clip = settings.clip
+        self.accumulate = settings.accumulate
         self.bf16 = bf16
         self.ledger = Ledger()
         rows, device = len(communicator.local_workers), communicator.device
@@ -49,8 +59,9 @@ class RowWorkers:
         self.x = start.to(device).repeat(rows, 1)
         self.g = torch.zeros_like(self.x)
         self.s = statistics.to(device).repeat(rows, 1)
+        decayed = matrices(model).to(device) if settings.decayed == "matrices" else None
         self.optimizer = build_optimizer(
-            settings, self.x, communicator.local_workers, communicator.workers
+            settings, self.x, communicator.local_workers, communicator.workers, decayed
         )
         zeros = torch.zeros(rows, dtype=torch.float64, device=device)
         self.losses = zeros.clone()  # (K,), of the last mini-batch
@@ -85,17 +96,27 @@ class RowWorkers:
             self.local_steps[worker] += 1
         self.active = [w for w in self.communicator.local_workers if w in self.computing]
         self.g.zero_()
-        for worker in self.active:
-            row = worker - self.communicator.local_workers.start
-            images, labels = self.draw(worker, int(self.draws[row]))
-            with self.autocast():
-                loss = F.cross_entropy(self.models[row](images), labels)
-            torch.autograd.backward(loss)
+        rows = [worker - self.communicator.local_workers.start for worker in self.active]
+        batch = self.task.batch(self.active, self.draws[rows].tolist()) if rows else None
+        for place, row in enumerate(rows):
+            self.losses[row] = self._backward(row, row_of_nest(batch, place))
             self.draws[row] += 1
-            self.losses[row] = loss.detach()
             self.loss_sums[row] += self.losses[row]
             self._scratch.copy_(self.g[row])  # the rounding of dot depends on the address
-            self.norm_sums[row] += torch.dot(self._scratch, self._scratch)
+            squared = torch.dot(self._scratch, self._scratch)
+            self.norm_sums[row] += squared
+            if self.clip:
+                self.g[row] *= (self.clip / (squared.sqrt() + CLIP_EPS)).clamp(max=1)
+
+    def _backward(self, row: int, batch: Nest) -> Tensor:
+        """Add a batch's gradient to the row of g, in `accumulate` parts; returns the mean loss."""
+        losses = []
+        for part in parts_of_nest(batch, self.accumulate):
+            with self.autocast():
+                loss = self.task.loss(self.models[row], part)
+            torch.autograd.backward(loss if self.accumulate == 1 else loss / self.accumulate)
+            losses.append(loss.detach())
+        return losses[0] if self.accumulate == 1 else torch.stack(losses).mean()
 
     def autocast(self) -> torch.autocast:
         """bf16 for one forward pass: the weight cache does not see rows that change in place."""

@@ -8,17 +8,22 @@ from rich import progress as bars
 from rich.table import Table
 
 from prsgd.config.plan import Job
+from prsgd.config.schema import Run
 from prsgd.console import amount, cells, console, duration, printable, say, show
 from prsgd.distributed.ledger import Ledger
 from prsgd.run_folder import RunFolder
 from prsgd.training.trackers.base import Outcome, Progress, Tracker
 
+SHORT = {"images": "img", "tokens": "tok"}
+
 
 class ConsoleTracker(Tracker):
     """Draws the run called `title` on the terminal."""
 
-    def __init__(self, title: str, epochs: float) -> None:
-        self.epochs = epochs
+    def __init__(self, title: str, run: Run) -> None:
+        self.epochs = run.epochs
+        self.measures = run.measures()
+        self.unit = SHORT.get(self.measures.unit, self.measures.unit)
         self.live = console.is_terminal
         self.bar = bars.Progress(
             bars.TextColumn("{task.description}", markup=False),
@@ -33,13 +38,13 @@ class ConsoleTracker(Tracker):
         )
         self.task = self.bar.add_task(printable(title), total=None, state="")
         self.bar.start()
-        self.accuracy = ""
+        self.metric = ""
         self.row: dict[str, Any] = {}
         self._say(title)
 
     def start(self, job: Job, steps: int, step: int, ledger: Ledger) -> None:
         self.folder, self.ledger = RunFolder(job.folder), ledger
-        self.images_per_step = job.run.images_per_step(steps)
+        self.units_per_step = job.run.units_per_step(steps)
         self.bar.update(self.task, total=steps, completed=step)
         if step:
             self.note(f"resuming at step {step:,} of {steps:,}")
@@ -50,20 +55,21 @@ class ConsoleTracker(Tracker):
     def step(self, progress: Progress) -> None:
         if not self.live:
             return
-        speed = (self.bar.tasks[0].speed or 0) * self.images_per_step
+        speed = (self.bar.tasks[0].speed or 0) * self.units_per_step
         state = f"epoch {progress.epoch:.1f}/{self.epochs:g}  round {progress.rounds:,}"
         if progress.loss is not None:
             state += f"  loss {progress.loss:.3f}"
-        state += f"{self.accuracy}  {speed:,.0f} img/s"
+        state += f"{self.metric}  {speed:,.0f} {self.unit}/s"
         self.bar.update(self.task, completed=progress.t, state=state)
 
     def log(self, row: dict[str, Any]) -> None:
         self.row = row
-        self.accuracy = f"  test {row['test_accuracy']:.1%}"
+        main = self.measures.main
+        self.metric = f"  test {main.shown(row[main.column], 1)}"
         self._say(
             f"epoch {row['epoch']:.4g}/{self.epochs:g}  step {row['step']:,}"
             f"  round {row['round']:,}  loss {row['consensus_train_loss']:.3f}"
-            f"  test {row['test_accuracy']:.1%}  {row['images_per_second']:,.0f} img/s"
+            f"{self.metric}  {row[self.measures.speed]:,.0f} {self.unit}/s"
             f"  sent {amount(row['payload_bytes'])}  {duration(row['train_seconds'])}"
         )
 
@@ -84,9 +90,10 @@ class ConsoleTracker(Tracker):
         row = self.row or self.folder.last_metrics()
         if not row:
             return []
+        main = self.measures.main
         return [
             ("training loss", f"{row['consensus_train_loss']:.4f} (of the average model)"),
-            ("test accuracy", f"{row['test_accuracy']:.2%}, loss {row['test_loss']:.4f}"),
+            (f"test {main.title}", f"{main.shown(row[main.column])}, loss {row['test_loss']:.4f}"),
             ("communication", self._communication(row)),
             ("time", self._time(row["train_seconds"])),
         ]

@@ -1,0 +1,226 @@
+"""Texts for language models: files of one's own, tokens made elsewhere, and Python's own library.
+
+The last tenth of a text, by position, is for validation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sysconfig
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from prsgd.data.base import Arrays, DataSet, Track
+from prsgd.errors import UserError
+from prsgd.fields import choice, key, text
+from prsgd.files import read_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BYTES = 256  # the vocabulary of text as bytes
+HELD_OUT = 10  # one part of so many is for validation
+LARGEST_VOCABULARY = 1 << 16  # of 16-bit tokens
+
+
+@dataclass
+class TextSet(DataSet):
+    """A sequence of tokens to train on and one to be tested on."""
+
+    partition: str = choice("shared", "shared", "contiguous", "by_file")
+    tasks: ClassVar[tuple[str, ...]] = ("language_modeling",)
+    token: ClassVar[str] = "token"  # what a token is
+
+    @abstractmethod
+    def vocabulary_size(self) -> int:
+        """Tokens are whole numbers below it."""
+
+    def facts(self) -> dict[str, Any]:
+        return {"vocabulary": self.vocabulary_size()}
+
+
+@dataclass
+class Bytes(TextSet):
+    """UTF-8 text, a byte a token."""
+
+    token: ClassVar[str] = "byte"
+
+    @abstractmethod
+    def paths(self) -> list[Path]:
+        """The files, in order. Refuses a bad folder."""
+
+    @cached_property
+    def _contents(self) -> list[bytes]:
+        contents = [_read_text(path) for path in self.paths()]
+        if sum(map(len, contents)) < 2 * HELD_OUT:
+            raise UserError(f"data: {self.name()} has too little text to train on")
+        return contents
+
+    def vocabulary_size(self) -> int:
+        return BYTES
+
+    def content(self) -> str:
+        digests = (hashlib.sha256(content).hexdigest() for content in self._contents)
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+    def train_samples(self) -> int:
+        size = sum(map(len, self._contents))
+        return size - size // HELD_OUT
+
+    def read(self, downloads: Path, track: Track) -> Arrays:
+        import numpy as np
+
+        tokens = np.frombuffer(b"".join(self._contents), np.uint8)
+        starts = np.cumsum([0, *map(len, self._contents)])[:-1]
+        n = self.train_samples()
+        return of_tokens(tokens[:n], tokens[n:], starts[starts < n])
+
+
+def of_tokens(train: np.ndarray, test: np.ndarray, starts: np.ndarray) -> Arrays:
+    """Tokens (n,) per split, and where the training text's files start (F,)."""
+    import numpy as np
+
+    arrays = {
+        "train_tokens": np.ascontiguousarray(train),
+        "test_tokens": np.ascontiguousarray(test),
+    }
+    return Arrays({**arrays, "starts": starts.astype(np.int64)})
+
+
+@dataclass
+class Text(Bytes):
+    """A file, or all files in a folder and the folders in it, in the order of their names."""
+
+    root: str = text("???", "a file of UTF-8 text, or a folder of such files", decides_curve=False)
+
+    @property
+    def title(self) -> str:
+        return self.path.resolve().stem
+
+    @property
+    def path(self) -> Path:
+        return Path(self.root).expanduser()
+
+    def paths(self) -> list[Path]:
+        return self._listing[0]
+
+    def found(self) -> str:
+        files, hidden = self._listing
+        left_out = f"; {hidden} hidden file{'s' if hidden > 1 else ''} ignored" if hidden else ""
+        count = f"{len(files):,} file{'s' if len(files) > 1 else ''}"
+        return f"{count}, {sum(map(len, self._contents)):,} bytes{left_out}"
+
+    @cached_property
+    def _listing(self) -> tuple[list[Path], int]:
+        """The files, and how many more are hidden."""
+        if self.path.is_file():
+            return [self.path], 0
+        if not self.path.is_dir():
+            raise UserError(
+                f"data.root={self.root}: must be a file of UTF-8 text, or a folder of such files"
+            )
+        files, hidden = list[Path](), 0
+        for folder, folders, names in os.walk(self.path, onerror=_refuse):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                if name.startswith("."):
+                    hidden += 1
+                else:
+                    files.append(Path(folder) / name)
+        if not files:
+            raise UserError(f"data.root={self.root}: it holds no files of text")
+        return files, hidden
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"data: {error.filename} cannot be read ({error.strerror})") from error
+
+
+def _read_text(path: Path) -> bytes:
+    try:
+        content = read_bytes(path)
+        content.decode("utf-8")
+    except OSError as error:
+        raise UserError(f"data: {path} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"data: {path} is not UTF-8 text (byte {error.start:,} is 0x{content[error.start]:02x})"
+        ) from error
+    return content
+
+
+@dataclass
+class Stdlib(Bytes):
+    """The source files at the top of the running Python's library: no download."""
+
+    @property
+    def title(self) -> str:
+        return f"library of Python {platform.python_version()}"
+
+    def paths(self) -> list[Path]:
+        files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+        if not files:
+            raise UserError("data=stdlib: this Python comes without the sources of its library")
+        return files
+
+
+@dataclass
+class Tokens(TextSet):
+    """Tokens made elsewhere: train.bin and val.bin of 16-bit numbers, as nanoGPT writes them."""
+
+    partition: str = choice("shared", "shared", "contiguous")
+    root: str = text("???", "a folder with train.bin and val.bin", decides_curve=False)
+    vocabulary: int = key(
+        "???",
+        "a whole number from 2 to 65536, above every token",
+        lambda v: 2 <= v <= LARGEST_VOCABULARY,
+    )
+
+    @property
+    def title(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def path(self) -> Path:
+        return Path(self.root).expanduser()
+
+    @cached_property
+    def _contents(self) -> dict[str, bytes]:
+        found = {}
+        for name in ("train.bin", "val.bin"):
+            try:
+                found[name] = read_bytes(self.path / name)
+            except OSError as error:
+                raise UserError(
+                    f"data.root={self.root}: {name} cannot be read ({error.strerror}); it must be "
+                    "a folder with train.bin and val.bin"
+                ) from error
+            if len(found[name]) % 2 or not found[name]:
+                raise UserError(f"data: {self.path / name} must hold 16-bit numbers")
+        return found
+
+    def vocabulary_size(self) -> int:
+        return self.vocabulary
+
+    def content(self) -> str:
+        return " ".join(hashlib.sha256(part).hexdigest() for part in self._contents.values())
+
+    def train_samples(self) -> int:
+        return len(self._contents["train.bin"]) // 2
+
+    def read(self, downloads: Path, track: Track) -> Arrays:
+        import numpy as np
+
+        splits = [np.frombuffer(part, "<u2").astype(np.int32) for part in self._contents.values()]
+        largest = max(int(split.max()) for split in splits)
+        if largest >= self.vocabulary:
+            raise UserError(
+                f"data.vocabulary={self.vocabulary}: must be above {largest}, the largest token"
+            )
+        train, test = splits
+        return of_tokens(train, test, np.zeros(1))

@@ -1,0 +1,1 @@
+"""What is learned: batches, the loss, and what is measured."""

@@ -1,0 +1,64 @@
+"""Language modelling: the cross-entropy of the next token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prsgd.data.base import DataSet
+from prsgd.errors import UserError
+from prsgd.fields import whole
+from prsgd.measures import Measures, Metric
+from prsgd.tasks.base import Bound, Drawing, Nest, Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+@dataclass
+class LanguageModeling(Task):
+    """The next token of a text, from the `context` tokens before it. A sample is a window."""
+
+    context: int = whole(128, 1)
+
+    def measures(self, data: DataSet) -> Measures:
+        token = getattr(data, "token", "token")
+        bits = Metric(f"bits_per_{token}", f"bits per {token}", "", "lower")
+        return Measures("tokens", (bits,))
+
+    def samples(self, data: DataSet) -> int:
+        """The windows of a pass, which begins anywhere in the first `context` tokens."""
+        n = data.train_samples() // self.context - 1
+        if n < 1:
+            raise UserError(
+                f"task.context={self.context}: must be at most {data.train_samples() // 2}, half "
+                "of the training text"
+            )
+        return n
+
+    def units(self) -> int:
+        return self.context
+
+    def facts(self, data: DataSet) -> dict[str, Any]:
+        return {**data.facts(), "context": self.context}
+
+    def bind(self, run: Drawing, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Bound:
+        from prsgd.tasks.windows import Windows
+
+        return Windows(run, self.context, tensors)
+
+    def example(self, data: DataSet, b: int, device: torch.device) -> Nest:
+        import torch
+
+        tokens = torch.arange(b * self.context, device=device) % data.facts()["vocabulary"]
+        return tokens.view(b, self.context), tokens.view(b, self.context)
+
+    def output(self, data: DataSet, b: int) -> tuple[int, ...]:
+        return b, self.context, data.facts()["vocabulary"]
+
+    def loss(self, model: nn.Module, batch: Nest) -> Tensor:
+        from prsgd.tasks.windows import loss
+
+        return loss(model, batch)
