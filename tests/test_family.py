@@ -252,7 +252,7 @@ def constant(t: int) -> float:
         (PRSGD(7), PostLocalSGD(7, "steps", 0.4), lr),
         (VRLSGD(7), Scaffold(7, global_lr=1.0), lr),
     ],
-    ids=repr,
+    ids=lambda part: getattr(part, "__name__", repr(part)),
 )
 def test_one_method_is_a_case_of_another(
     special: Algorithm, general: Algorithm, rate: Callable[[int], float]
