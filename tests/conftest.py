@@ -111,7 +111,7 @@ def train_here(cache: Path, tmp_path: Path) -> Trainer:
 
     def go(run: Run, name: str = "run", stop: Callable[[], int] = int) -> tuple[str, RunFolder]:
         folder = RunFolder(tmp_path / name)
-        folder.create(run.as_dict())
+        folder.create(run.as_dict(), run.measures())
         path = prepare(run.data, cache, lambda items, total: iter(items))
         folder.set_status("running")
         return train(Job(run, here(run), folder.path, path), stop).status, folder

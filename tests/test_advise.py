@@ -64,7 +64,7 @@ def test_a_published_measurement() -> None:
     """ResNet-50 on 32 V100: images/s at I = 1, 2, 4, 8, 16; 0.430 + 0.065/I seconds, batch 128."""
     published = {2: 8716, 4: 8763, 8: 9185}
     for interval, speed in published.items():
-        found = predict(Costs(0.430, 0.065), interval, 32 * 128).images_per_second
+        found = predict(Costs(0.430, 0.065), interval, 32 * 128).units_per_second
         assert found == pytest.approx(speed, rel=0.05)
 
 

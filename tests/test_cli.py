@@ -69,7 +69,9 @@ def test_help_and_refusals_do_without_torch(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-ALLOWED_MODELS = "mlp, resnet8, resnet20, resnet32, resnet44, resnet56, resnet110"
+ALLOWED_MODELS = (
+    "gpt_nano, gpt_small, mlp, resnet8, resnet20, resnet32, resnet44, resnet56, resnet110"
+)
 REFUSED = {
     "train intervall=3": "intervall: there is no such key; did you mean interval?",
     "train +intervall=3": "intervall: there is no such key; did you mean interval?",
@@ -90,7 +92,7 @@ REFUSED = {
     "train model=resnet21": f"model=resnet21: must be one of {ALLOWED_MODELS}",
     "train model.depth=21": "model.depth=21: must be 6n + 2: 8, 20, 32, 44, 56, 110, ...",
     "train data=imagenet": "data=imagenet: must be one of cifar10, cifar100, digits, "
-    "fashion_mnist, image_folder, synthetic",
+    "fashion_mnist, image_folder, stdlib, synthetic, text, tokens",
     "train data.partition=random": "data.partition=random: must be one of shared, iid, dirichlet, "
     "by_label",
     "train +experiment=none": "experiment=none: must be one of ",
@@ -170,7 +172,7 @@ def test_bad_input_gets_one_line(prsgd: Command, mess: Path, command: str) -> No
     assert done.returncode == 2
     assert done.stderr.startswith(f"prsgd: {REFUSED[command]}".replace("{folder}", str(mess)))
     assert done.stderr.count("\n") == 1
-    said = re.sub("reading images|unreadable: .* images", "", done.stdout)
+    said = re.sub("reading data|unreadable: .* images", "", done.stdout)
     assert not said.strip(" ━0123456789/:-\n")
     assert {path for path in mess.rglob("*") if "cache" not in path.parts} == before
     if seconds > 5:  # a busy machine may be slow once

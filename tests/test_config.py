@@ -41,6 +41,11 @@ NEEDED = {
     "image_folder": ["data.root=somewhere"],
     "prsgd_heterogeneous": ["local_steps=[4,3,2,1]"],
     "hierarchical": ["algorithm.levels={2:4,4:16}"],
+    "text": ["data.root=somewhere"],
+    "tokens": ["data.root=somewhere", "data.vocabulary=300"],
+    "language_modeling": ["data=stdlib"],
+    "gpt_nano": ["data=stdlib"],
+    "gpt_small": ["data=stdlib"],
 }
 
 
@@ -49,8 +54,8 @@ def test_every_choice_composes_and_builds(group: str, choice: str) -> None:
     run = build_run(composed(f"{group}={choice}", *NEEDED.get(choice, [])))
     assert isinstance(run, Run)
     if group == "model":
-        logits = run.model.build(32, 7)(torch.zeros(2, 3, 32, 32))
-        assert logits.shape == (2, 7)
+        inputs, _ = run.task.example(run.data, 2, torch.device("cpu"))
+        assert run.build_model()(inputs).shape == run.task.output(run.data, 2)
     if group == "schedule":
         assert run.schedule.lr(1, 10, 1.0) > 0
     assert build_run(run.as_dict()) == run
@@ -130,8 +135,7 @@ def test_the_yaml_defaults_are_the_schemas() -> None:
         default = f.default_factory() if f.default is MISSING else f.default
         assert plain[f.name] == default, f.name
     for group, choice in CHOICES:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            values = compose(f"{group}/{choice}")[group]
+        values = composed(f"{group}={choice}", *NEEDED.get(choice, []))[group]
         own = {str(key) for key in values} - {"_target_"}
         assert own == {f.name for f in fields(_class(values["_target_"]))}, (group, choice)
 
@@ -143,7 +147,7 @@ def _class(target: str) -> type:
 
 def test_the_registry_knows_every_class_that_conf_names() -> None:
     for group, choice in CHOICES:
-        target = yaml.safe_load((conf_dir() / group / f"{choice}.yaml").read_text())["_target_"]
+        target = composed(f"{group}={choice}", *NEEDED.get(choice, []))[group]["_target_"]
         name = called(group, _class(target))
         assert class_named(group, name) is _class(target)
         assert PATHS[group][name] == target

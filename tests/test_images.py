@@ -222,7 +222,7 @@ def test_a_damaged_cache_is_built_again(
     damage(path)
     assert prepare(data, tmp_path, silent) == path
     assert path.read_bytes() == whole
-    line = f"{path} is damaged: reading the images of synthetic again\n"
+    line = f"{path} is damaged: reading synthetic again\n"
     assert capsys.readouterr().out == line
 
 

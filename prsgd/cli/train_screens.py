@@ -22,7 +22,7 @@ def show_data(planned: Sequence[PlannedRun]) -> None:
         dropped = n - p.run.drawn_per_epoch(n) if p.run.remainder == "drop" else 0
         place = f"N = {p.run.workers}, b = {p.run.batch_size}"
         lines[
-            f"remainder=drop: {dropped:,} of {n:,} {p.run.measures().unit} in each epoch ({place})"
+            f"remainder=drop: {dropped:,} of {n:,} {p.run.task.sample} in each epoch ({place})"
         ] = dropped > 0
     for line, is_true in lines.items():
         if is_true:

@@ -19,7 +19,7 @@ from prsgd.config.registry import PATHS, called, keys_of, known_class
 from prsgd.config.schema import GROUPS, Run, Settings, with_task
 from prsgd.data.sets import ImageSet
 from prsgd.errors import UserError
-from prsgd.models import asked
+from prsgd.models import GPT
 
 T = TypeVar("T")
 
@@ -91,12 +91,8 @@ def _contradictions(run: Run) -> Iterator[str]:
         )
     if isinstance(run.data, ImageSet) and run.data.crop > run.data.size:
         yield f"data.crop={run.data.crop}: must be at most data.size={run.data.size}"
-    told = run.task.facts(run.data)
-    if missing := [name for name in asked(run.model) if name not in told]:
-        yield (
-            f"model={called('model', type(run.model))}: asks for {', '.join(missing)}, and "
-            f"task={task} tells {', '.join(told)}"
-        )
+    if isinstance(run.model, GPT) and run.model.width % run.model.heads:
+        yield f"model.heads={run.model.heads}: must divide model.width={run.model.width}"
     if run.batch_size % run.accumulate:
         yield f"accumulate={run.accumulate}: must divide batch_size={run.batch_size}"
     if problem := run.algorithm.check(run.workers):

@@ -145,15 +145,15 @@ class Run(Settings):
         """Steps per worker in which all together draw `samples` images, less what is dropped."""
         if self.workers > samples:
             raise UserError(
-                f"workers={self.workers}: must be at most the {samples} training samples"
+                f"workers={self.workers}: must be at most the {samples} training {self.task.sample}"
             )
         if self.remainder == "carry":
             return Fraction(samples, self.workers * self.batch_size)
         if self.batch_size > samples // self.workers:
             raise UserError(
                 f"batch_size={self.batch_size}: must be at most {samples // self.workers}, a "
-                f"worker's part of {samples} training samples (workers={self.workers}), with "
-                "remainder=drop"
+                f"worker's part of {samples} training {self.task.sample} "
+                f"(workers={self.workers}), with remainder=drop"
             )
         if self.data.partition == "shared":
             return Fraction(samples // (self.workers * self.batch_size))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from prsgd.errors import UserError
 from prsgd.fields import fraction, key, whole
 
 if TYPE_CHECKING:
@@ -39,7 +40,12 @@ def asked(model: Model) -> list[str]:
 
 
 def build_by_name(model: Model, facts: Mapping[str, Any]) -> nn.Module:
-    """The module, with the facts that it asks for."""
+    """The module, with the facts that it asks for; `UserError` where nobody tells them."""
+    if missing := [name for name in asked(model) if name not in facts]:
+        raise UserError(
+            f"model: {model.title} asks for {', '.join(missing)}, and the task tells "
+            f"{', '.join(facts)}; choose a model or a task that fits"
+        )
     return model.build(**{name: facts[name] for name in asked(model)})
 
 

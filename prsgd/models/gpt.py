@@ -16,8 +16,6 @@ class Decoder(nn.Module):
         self, vocabulary: int, context: int, depth: int, width: int, heads: int, dropout: float
     ) -> None:
         super().__init__()
-        if width % heads:
-            raise ValueError(f"width={width} must be a multiple of heads={heads}")
         self.context = context
         self.tokens = nn.Embedding(vocabulary, width)
         self.places = nn.Embedding(context, width)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from prsgd.data.base import DataSet
 from prsgd.measures import Measures
@@ -36,6 +36,8 @@ class Drawing(Protocol):
 @dataclass
 class Task(ABC):
     """A kind of learning, before any data are read."""
+
+    sample: ClassVar[str] = "samples"  # what a batch consists of
 
     @abstractmethod
     def measures(self, data: DataSet) -> Measures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prsgd.data.base import DataSet
 from prsgd.measures import OF_IMAGES, Measures
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @dataclass
 class ImageClassification(Task):
     """Images to one of C classes."""
+
+    sample: ClassVar[str] = "images"
 
     def measures(self, data: DataSet) -> Measures:
         return OF_IMAGES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prsgd.data.base import DataSet
 from prsgd.errors import UserError
@@ -22,6 +22,7 @@ class LanguageModeling(Task):
     """The next token of a text, from the `context` tokens before it. A sample is a window."""
 
     context: int = whole(128, 1)
+    sample: ClassVar[str] = "windows"
 
     def measures(self, data: DataSet) -> Measures:
         token = getattr(data, "token", "token")

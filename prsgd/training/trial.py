@@ -25,7 +25,7 @@ def try_model(run: Run, bf16: bool) -> str:
         samples = min(SAMPLES, run.batch_size)
         batch = run.task.example(run.data, samples, torch.device("cpu"))
         facts = run.task.facts(run.data)
-        asks = ", ".join(f"{name}={facts[name]}" for name in asked(run.model))
+        asks = ", ".join(f"{name}={facts.get(name)}" for name in asked(run.model))
         stage = f"build({asks})"
         try:
             module = run.build_model()

@@ -65,7 +65,8 @@ class ConsoleTracker(Tracker):
     def log(self, row: dict[str, Any]) -> None:
         self.row = row
         main = self.measures.main
-        self.metric = f"  test {main.shown(row[main.column], 1)}"
+        title = "test" if main.unit == "%" else main.title
+        self.metric = f"  {title} {main.shown(row[main.column], 1)}"
         self._say(
             f"epoch {row['epoch']:.4g}/{self.epochs:g}  step {row['step']:,}"
             f"  round {row['round']:,}  loss {row['consensus_train_loss']:.3f}"
