@@ -14,6 +14,7 @@ class Purpose(IntEnum):
     AUGMENTATION = 3
     EVALUATION = 4
     SYNTHETIC = 5
+    FORWARD = 6
 
 
 def generator(purpose: Purpose, *where: int) -> np.random.Generator:

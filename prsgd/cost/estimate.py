@@ -14,8 +14,12 @@ GRADIENTS = 5  # how many are measured; the median counts
 
 
 def parameters(run: Run) -> int:
-    """D. Nothing is computed, as processes may be forked later, unless `build` looks at numbers."""
+    """D of a module of prsgd's. Nothing is computed, as processes may be forked later.
+
+    Of a module of a user's own only its trial knows D: this counts what `build` leaves trainable.
+    """
     import torch
+    from torch.nn.parameter import is_lazy
 
     size, classes = run.data.size, run.data.class_count()
     try:
@@ -24,18 +28,19 @@ def parameters(run: Run) -> int:
     except Exception:  # the meta device has no numbers
         torch.set_num_threads(1)  # and so no threads that a fork would lose
         model = run.model.build(size, classes)
-    return sum(p.numel() for p in model.parameters())
+    own = [p for p in model.parameters() if p.requires_grad]
+    return sum(p.numel() for p in own if not is_lazy(p))
 
 
-def memory(run: Run) -> int:
+def memory(run: Run, parameters: int) -> int:
     """Bytes of the N rows of models, gradients and moments; activations are left out."""
-    return FLOAT32 * run.workers * (2 + run.moments) * parameters(run)
+    return FLOAT32 * run.workers * (2 + run.moments) * parameters
 
 
-def communication(run: Run, samples: int) -> CommCounter:
+def communication(run: Run, samples: int, parameters: int) -> CommCounter:
     """All that the run will send: its algorithm runs on workers that only count."""
     size = BYTES_PER_NUMBER[run.reduction]
-    counted = CommCounter(parameters(run), run.workers, run.moments, size)
+    counted = CommCounter(parameters, run.workers, run.moments, size)
     counted.run(run.algorithm, run.info(samples))
     return counted
 
@@ -51,8 +56,12 @@ def seconds(run: Run, plan: Plan, steps: int) -> float:
     device = torch.device(plan.device)
     bf16 = plan.precision == "bf16"
     model = run.model.build(run.data.size, run.data.class_count())
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.randn(run.batch_size, run.data.size, run.data.size, 3, device=device)
+    model = model.to(device)
+    model(x.permute(0, 3, 1, 2))  # lazy parameters get their shapes
+    for p in model.parameters():
+        if p.dim() == 4:
+            p.data = p.data.contiguous(memory_format=torch.channels_last)
     y = torch.zeros(run.batch_size, dtype=torch.long, device=device)
     draws = _draws_of_each(run, steps)
     laps = []

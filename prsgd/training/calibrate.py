@@ -11,6 +11,8 @@ from prsgd.config.plan import Plan
 from prsgd.config.schema import Run
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.meeting import Meeting
+from prsgd.training.generators import ForwardDraws
+from prsgd.training.module import build_module
 from prsgd.training.workers import RowWorkers
 
 WARM, LAPS = 3, 12
@@ -34,28 +36,31 @@ def measure(run: Run, plan: Plan, meeting: Meeting | None = None) -> Measured:
     images = torch.randn(run.batch_size, size, size, 3, device=communicator.device)
     images = images.permute(0, 3, 1, 2)
     labels = torch.zeros(run.batch_size, dtype=torch.long, device=communicator.device)
+    bf16 = plan.precision == "bf16"
+    model, draws, _ = build_module(run, size, run.data.class_count(), bf16)
     workers = RowWorkers(
-        run.model.build(size, run.data.class_count()),
+        model,
         communicator,
         lambda worker, draw: (images, labels),
         run,
-        plan.precision == "bf16",
+        bf16,
+        ForwardDraws(run.seed, communicator.device) if draws else None,
     )
     exact = run.reduction == "exact"
-    model = workers.g[0].to(torch.int64 if exact else torch.float32, copy=True)
-    payload = torch.zeros(2, device=communicator.device), model
+    row = workers.g[0].to(torch.int64 if exact else torch.float32, copy=True)
+    payload = torch.zeros(2, device=communicator.device), row
     laps = torch.zeros(3, WARM + LAPS, dtype=torch.float64)
     for lap in range(WARM + LAPS):
         start = communicator.clock()
         workers.compute_gradients()
         workers.optimizer_step(1e-6)
         laps[0, lap] = communicator.clock() - start
-        for row, buffer in enumerate(payload, 1):
+        for kind, buffer in enumerate(payload, 1):
             if communicator.processes > 1:
                 communicator.barrier()
                 start = communicator.clock()
                 dist.all_reduce(buffer)
-                laps[row, lap] = communicator.clock() - start
+                laps[kind, lap] = communicator.clock() - start
     everyone = torch.zeros(communicator.processes, *laps.shape, dtype=torch.float64)
     everyone[communicator.rank] = laps
     everyone = communicator.all_reduce_sum(everyone)[..., WARM:]
