@@ -14,7 +14,8 @@ class Purpose(IntEnum):
     AUGMENTATION = 3
     EVALUATION = 4
     SYNTHETIC = 5
-    OFFSET = 6
+    FORWARD = 6
+    OFFSET = 7
 
 
 def generator(purpose: Purpose, *where: int) -> np.random.Generator:

@@ -126,18 +126,18 @@ def planned(run: Run, options: argparse.Namespace) -> Situation:
 
     from prsgd.config.plan import decide
     from prsgd.cost.estimate import communication
-    from prsgd.launch.own_model import check_models
+    from prsgd.launch.own_model import count_parameters
     from prsgd.training.machine import this_machine
 
     plan = decide(run, this_machine(), os.environ)
-    check_models([(run, plan)])
+    [parameters] = count_parameters([(run, plan)])
     known = given(options, plan.processes)
     needed = [STEP, LATENCY, BANDWIDTH] if plan.processes > 1 else [STEP]
     missing = [name for name in needed if name not in known]
     if missing and not options.calibrate:
         raise UserError(f"{missing[0]} is not known: give it, or --calibrate, or --from RUN_DIR")
     samples = run.samples()
-    sent, steps = communication(run, samples), run.steps(samples)
+    sent, steps = communication(run, samples, parameters), run.steps(samples)
     if missing:
         known = measured(run, plan, sent) | known
     costs, words = on_network(run, plan.processes, sent, steps, known)

@@ -45,7 +45,8 @@ def show_plan(planned: Sequence[PlannedRun]) -> None:
 def forecast(planned: PlannedRun) -> tuple[dict[str, str], float]:
     """A line of the plan, and the seconds of training in it."""
     run, steps = planned.run, planned.steps
-    cost = estimate.communication(run, run.samples())
+    parameters = planned.parameters or estimate.parameters(run)
+    cost = estimate.communication(run, run.samples(), parameters)
     about = "about " if cost.guessed else ""
     rounds, sent = f"{cost.rounds:,}", amount(cost.payload_bytes)
     if cost.group_rounds:

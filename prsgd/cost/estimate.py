@@ -14,8 +14,12 @@ GRADIENTS = 5  # how many are measured; the median counts
 
 
 def parameters(run: Run) -> int:
-    """D. Nothing is computed, as processes may be forked later, unless `build` looks at numbers."""
+    """D of a module of prsgd's. Nothing is computed, as processes may be forked later.
+
+    Of a module of a user's own only its trial knows D: this counts what `build` leaves trainable.
+    """
     import torch
+    from torch.nn.parameter import is_lazy
 
     try:
         with torch.device("meta"):
@@ -23,18 +27,19 @@ def parameters(run: Run) -> int:
     except Exception:  # the meta device has no numbers
         torch.set_num_threads(1)  # and so no threads that a fork would lose
         model = run.build_model()
-    return sum(p.numel() for p in model.parameters())
+    own = [p for p in model.parameters() if p.requires_grad]
+    return sum(p.numel() for p in own if not is_lazy(p))
 
 
-def memory(run: Run) -> int:
+def memory(run: Run, parameters: int) -> int:
     """Bytes of the N rows of models, gradients and moments; activations are left out."""
-    return FLOAT32 * run.workers * (2 + run.moments) * parameters(run)
+    return FLOAT32 * run.workers * (2 + run.moments) * parameters
 
 
-def communication(run: Run, samples: int) -> CommCounter:
+def communication(run: Run, samples: int, parameters: int) -> CommCounter:
     """All that the run will send: its algorithm runs on workers that only count."""
     size = BYTES_PER_NUMBER[run.reduction]
-    counted = CommCounter(parameters(run), run.workers, run.moments, size)
+    counted = CommCounter(parameters, run.workers, run.moments, size)
     counted.run(run.algorithm, run.info(samples))
     return counted
 
@@ -48,8 +53,12 @@ def seconds(run: Run, plan: Plan, steps: int) -> float:
     torch.set_num_threads(plan.threads)
     device = torch.device(plan.device)
     bf16 = plan.precision == "bf16"
-    model = run.build_model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = run.task.example(run.data, run.batch_size, device)
+    model = run.build_model().to(device)
+    run.task.loss(model, batch)  # lazy parameters get their shapes
+    for p in model.parameters():
+        if p.dim() == 4:
+            p.data = p.data.contiguous(memory_format=torch.channels_last)
     draws = _draws_of_each(run, steps)
     laps = []
     for _ in range(GRADIENTS):

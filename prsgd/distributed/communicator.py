@@ -226,6 +226,13 @@ class Communicator:
         everyone[hosted] = rows.detach().to("cpu", torch.float64)
         return self.all_reduce_sum(everyone)
 
+    def of_worker_0(self, value: Tensor) -> Tensor:
+        """A tensor of any type, bit by bit, as the process has it that hosts worker 0."""
+        numbers = value.detach().to("cpu", copy=True).reshape(-1).view(torch.uint8)
+        if not self.is_main:
+            numbers.zero_()
+        return self.all_reduce_sum(numbers).to(torch.uint8).view(value.dtype).view(value.shape)
+
     def all_equal(self, number: int) -> bool:
         """Whether every process was given the same whole number, below 2^53."""
         return len(set(self._gather_ranks(number))) == 1

@@ -10,31 +10,44 @@ from multiprocessing.connection import Connection
 from prsgd.config.plan import Plan
 from prsgd.config.registry import PATHS, called
 from prsgd.config.schema import Run
+from prsgd.cost import estimate
 from prsgd.errors import UserError
 from prsgd.launch.process import prepare_torch
 
 
-def check_models(planned: Iterable[tuple[Run, Plan]]) -> None:
-    """Refuse modules that rows cannot train; each is tried once. prsgd's own are known to fit."""
-    tried = set[tuple[str, ...]]()
+def count_parameters(planned: Iterable[tuple[Run, Plan]]) -> list[int]:
+    """D of each run. A module that rows cannot train is a UserError.
+
+    Those of a user's own are tried, once each, as frozen and unused parameters do not count.
+    """
+    counts, tried = list[int](), dict[tuple[str, ...], int]()
     for run, plan in planned:
         name = called("model", type(run.model))
         alike = str(run.model), str(run.data), str(run.batch_size), plan.precision
-        if name in PATHS["model"] or alike in tried:
-            continue
-        tried.add(alike)
-        if found := _try_apart(run, plan) if plan.start == "fork" else _try_here(run, plan):
-            raise UserError(f"model._target_={name}: {found}")
+        if name in PATHS["model"]:
+            tried.setdefault(alike, estimate.parameters(run))
+        elif alike not in tried:
+            found = _try_apart(run, plan) if plan.start == "fork" else _try_here(run, plan)
+            if isinstance(found, str):
+                raise UserError(found)
+            tried[alike] = found
+        counts.append(tried[alike])
+    return counts
 
 
-def _try_here(run: Run, plan: Plan) -> str:
+def _try_here(run: Run, plan: Plan) -> int | str:
+    """D, or why rows cannot train the module."""
     prepare_torch(plan)
-    from prsgd.training.trial import try_model
+    from prsgd.training.module import build_module
 
-    return try_model(run, plan.precision == "bf16")
+    try:
+        bf16 = plan.precision == "bf16"
+        return build_module(run, bf16).parameters
+    except UserError as error:
+        return str(error)
 
 
-def _try_apart(run: Run, plan: Plan) -> str:
+def _try_apart(run: Run, plan: Plan) -> int | str:
     """Try it in a process of its own: this one may compute nothing before it forks ranks."""
     context = multiprocessing.get_context("fork")
     answer, theirs = context.Pipe(duplex=False)
@@ -42,10 +55,12 @@ def _try_apart(run: Run, plan: Plan) -> str:
     process.start()
     theirs.close()
     try:
-        found: str = answer.recv()
+        found: int | str = answer.recv()
     except EOFError:
         process.join()
-        return f"the process that tried it ended with exit code {process.exitcode}"
+        name = called("model", type(run.model))
+        code = process.exitcode
+        return f"model._target_={name}: the process that tried it ended with exit code {code}"
     process.join()
     return found
 

@@ -17,7 +17,7 @@ from prsgd.data.cache import prepare
 from prsgd.data.digest import cache_folder
 from prsgd.errors import UserError, why
 from prsgd.launch.job import launch
-from prsgd.launch.own_model import check_models
+from prsgd.launch.own_model import count_parameters
 from prsgd.launch.process import gave_up
 from prsgd.launch.torchrun import torchrun_rank
 from prsgd.run_folder import ENDED, RunFolder
@@ -33,6 +33,7 @@ class PlannedRun:
     run: Run
     plan: Plan
     folder: RunFolder
+    parameters: int = 0  # D, counted unless the run has ended
 
     @property
     def steps(self) -> int:
@@ -60,9 +61,11 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]]) -> list[PlannedRun]:
         else:
             refuse_begun(RunFolder(path), run, decided)
         planned.setdefault(path, PlannedRun(decided, plan, RunFolder(path)))
-    unfinished = [p for p in planned.values() if p.folder.status()[0] not in ENDED]
-    check_models((p.run, p.plan) for p in unfinished)
-    check_memory(unfinished)
+    unfinished = [path for path, p in planned.items() if p.folder.status()[0] not in ENDED]
+    counts = count_parameters((planned[path].run, planned[path].plan) for path in unfinished)
+    for path, count in zip(unfinished, counts, strict=True):
+        planned[path] = replace(planned[path], parameters=count)
+    check_memory([planned[path] for path in unfinished])
     return list(planned.values())
 
 
@@ -119,7 +122,7 @@ def check_memory(planned: Sequence[PlannedRun]) -> None:
         if p.plan.device == "cuda" or alike in seen:
             continue
         seen.add(alike)
-        if (needed := estimate.memory(p.run)) > there:
+        if (needed := estimate.memory(p.run, p.parameters)) > there:
             raise UserError(
                 f"workers={p.run.workers}: their {p.run.model.title} models and gradients need "
                 f"{amount(needed)}, and this machine has {amount(there)} of memory"

@@ -24,6 +24,11 @@ class Model(ABC):
     def title(self) -> str:
         """The name in figures and tables."""
 
+    @property
+    def draws(self) -> bool:
+        """Whether a forward pass in training draws random numbers, as dropout does."""
+        return False
+
     @abstractmethod
     def build(self, *facts: Any, **named: Any) -> nn.Module:
         """The module, its parameters drawn from torch's default generator.
@@ -93,6 +98,10 @@ class GPT(Model):
     @property
     def title(self) -> str:
         return f"GPT-{self.depth}x{self.width}"
+
+    @property
+    def draws(self) -> bool:
+        return self.dropout > 0
 
     def build(self, vocabulary: int, context: int) -> nn.Module:
         from prsgd.models.gpt import Decoder

@@ -99,6 +99,13 @@ class Bound(ABC):
         """`loss`, and a value of each metric, from the sums (S,) over all chunks."""
 
 
+def shapes(nest: Nest) -> str:
+    """The shapes of a nest's tensors, for people."""
+    found: list[str] = []
+    _mapped(nest, lambda tensor: found.append(str(tuple(tensor.shape))))
+    return ", ".join(found)
+
+
 def row_of_nest(nest: Nest, row: int) -> Nest:
     """The row of every tensor of a nest."""
     return _mapped(nest, lambda tensor: tensor[row])

@@ -14,6 +14,8 @@ from prsgd.config.schema import Run
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.meeting import Meeting
 from prsgd.tasks.base import Bound, Nest, stacked
+from prsgd.training.generators import ForwardDraws
+from prsgd.training.module import build_module
 from prsgd.training.workers import RowWorkers
 
 WARM, LAPS = 3, 12
@@ -56,28 +58,31 @@ def measure(run: Run, plan: Plan, meeting: Meeting | None = None) -> Measured:
     communicator = Communicator(
         run.workers, plan.device, run.reduction, plan.processes, run.timeout, meeting
     )
+    bf16 = plan.precision == "bf16"
+    model, draws, _ = build_module(run, bf16)
     workers = RowWorkers(
-        run.build_model(),
+        model,
         communicator,
         Repeated(run, communicator.device),
         run,
-        plan.precision == "bf16",
+        bf16,
+        ForwardDraws(run.seed, communicator.device) if draws else None,
     )
     exact = run.reduction == "exact"
-    model = workers.g[0].to(torch.int64 if exact else torch.float32, copy=True)
-    payload = torch.zeros(2, device=communicator.device), model
+    row = workers.g[0].to(torch.int64 if exact else torch.float32, copy=True)
+    payload = torch.zeros(2, device=communicator.device), row
     laps = torch.zeros(3, WARM + LAPS, dtype=torch.float64)
     for lap in range(WARM + LAPS):
         start = communicator.clock()
         workers.compute_gradients()
         workers.optimizer_step(1e-6)
         laps[0, lap] = communicator.clock() - start
-        for row, buffer in enumerate(payload, 1):
+        for kind, buffer in enumerate(payload, 1):
             if communicator.processes > 1:
                 communicator.barrier()
                 start = communicator.clock()
                 dist.all_reduce(buffer)
-                laps[row, lap] = communicator.clock() - start
+                laps[kind, lap] = communicator.clock() - start
     everyone = torch.zeros(communicator.processes, *laps.shape, dtype=torch.float64)
     everyone[communicator.rank] = laps
     everyone = communicator.all_reduce_sum(everyone)[..., WARM:]

@@ -20,7 +20,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, contiguous_format
 
 from prsgd.distributed.communicator import Communicator
 from prsgd.errors import UserError
@@ -46,7 +46,7 @@ def save(
         half_done.mkdir(parents=True)
     communicator.barrier()
     mine = {
-        name: tensor.detach().cpu().clone()
+        name: tensor.detach().cpu().clone(memory_format=contiguous_format)
         for name, tensor in tensors.items()
         if communicator.is_main or not name.endswith(".all")
     }

@@ -82,8 +82,12 @@ class Session:
         return control
 
     def _save_model(self, model: nn.Module) -> None:
-        path = self.job.folder / "model.safetensors"
-        save_tensors({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+        """Write what `load_state_dict(load_file(path))` takes; a tied tensor has all its names."""
+        path, whole = self.job.folder / "model.safetensors", torch.contiguous_format
+        state = model.state_dict()
+        save_tensors(
+            {name: own.cpu().clone(memory_format=whole) for name, own in state.items()}, path
+        )
 
     def diverged(self, t: int, loss: float) -> Outcome:
         """The run ends in step t, as this sum of losses is not finite; a last row says where."""

@@ -1,91 +1,122 @@
-"""One step of a module of a user's own, on a throwaway copy, to see whether rows can train it."""
+"""Steps of a module of a user's own, on a throwaway copy, to see whether rows can train it."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from prsgd.config.schema import Run
-from prsgd.errors import why
-from prsgd.models import asked
 from prsgd.tasks.base import Nest
-from prsgd.training.fit import label, misfits
+from prsgd.training.fit import Misfit, label
 from prsgd.training.generators import generator_states, generators_restored
-from prsgd.training.views import bind_views, row_of
+from prsgd.training.views import bind_views, parameters, row_of
 
 SAMPLES = 2  # of the batch that is tried, unless b is smaller
+STEPS = 2  # the second one fails where a graph of the first is kept
+MOST_STEPS = 16  # of a module that draws, while a parameter has had no gradient
 
 
-def try_model(run: Run, bf16: bool) -> str:
-    """Why the run's module cannot be trained, in a line; empty where it can."""
+def example(run: Run) -> Nest:
+    """A batch that a module is tried on."""
     with generators_restored(run.seed):
-        samples = min(SAMPLES, run.batch_size)
-        batch = run.task.example(run.data, samples, torch.device("cpu"))
-        facts = run.task.facts(run.data)
-        asks = ", ".join(f"{name}={facts.get(name)}" for name in asked(run.model))
-        stage = f"build({asks})"
-        try:
-            module = run.build_model()
-            if not isinstance(module, nn.Module):
-                return f"{stage} returns {_kind(module)}; it must return a torch.nn.Module"
-            if found := next(misfits(module), ""):
-                return found
-            stage = f"a step on a batch of {samples}"
-            return _step(copy.deepcopy(module), run, batch, bf16)
-        except WrongOutput as wrong:
-            return f"{label('', module)} {wrong}"
-        except (Exception, SystemExit) as error:
-            return f"{stage} fails ({type(error).__name__}: {why(error)})"
+        return run.task.example(run.data, min(SAMPLES, run.batch_size), torch.device("cpu"))
 
 
-class WrongOutput(Exception):
-    """A module returned what the task cannot take."""
+def try_module(model: nn.Module, run: Run, batch: Nest, bf16: bool) -> tuple[tuple[str, ...], bool]:
+    """The parameters that get no gradient, and whether the forward pass in training draws.
 
+    Raises a Misfit, or whatever the module raises. The module is of no use afterwards.
+    """
+    shape = run.task.output(run.data, min(SAMPLES, run.batch_size))
 
-def _step(model: nn.Module, run: Run, batch: Nest, bf16: bool) -> str:
-    """What is wrong with a step in training and a forward pass in evaluation."""
+    def loss() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return run.task.loss(model, batch)
+
     x, s = row_of(model)
     bind_views(model, x, s, torch.zeros_like(x))
-    shape = run.task.output(run.data, min(SAMPLES, run.batch_size))
-    model.register_forward_hook(lambda _, __, output: _check_output(output, shape))
+    model.register_forward_hook(lambda model, _, output: _check(model, output, shape))
     drawing, trained = _watch(model), set[Tensor]()
-    for parameter in model.parameters():
+    for _, _, parameter in parameters(model):
         parameter.register_post_accumulate_grad_hook(trained.add)  # type: ignore[no-untyped-call]
-    for is_training in (True, False):
-        model.train(is_training)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = run.task.loss(model, batch)
-        if drawing:
-            return (
-                f"{drawing[0]} draws random numbers in its forward pass, which a resumed run would "
-                "not draw again; leave that out, as dropout with p=0"
+    frozen = [(own, own.clone()) for own in model.parameters() if not own.requires_grad]
+    layout, numbers = _layout(model), dict[str, float]()
+    unused: tuple[str, ...] = ()
+    model.train()
+    for step in range(MOST_STEPS):
+        torch.autograd.backward(loss())
+        numbers = numbers or _numbers(model)
+        unused = tuple(
+            name
+            for name, own in model.named_parameters()
+            if own.requires_grad and own.numel() and own not in trained
+        )
+        if step + 1 >= STEPS and not (drawing and unused):
+            break
+    draws = bool(drawing)
+    drawing.clear()
+    model.eval()
+    with torch.inference_mode():
+        loss()
+    if drawing:
+        raise Misfit(
+            f"{drawing[0]} draws random numbers in evaluation, so that no two are the same; draw "
+            "in training only, as nn.Dropout does"
+        )
+    for name, found in _layout(model).items():
+        if layout.get(name) != found:
+            raise Misfit(
+                f"{name} is replaced in a step; register it as it stays, change it in place"
             )
-        if is_training:
-            torch.autograd.backward(loss)
-    for path, module in model.named_modules():
-        for name, own in module._parameters.items():
-            if own is not None and own.numel() and own not in trained:
-                return f"{label(path, module)}: {name} gets no gradient; use it in forward"
-    return ""
+    for name, number in _numbers(model).items():
+        if numbers.get(name, number) != number:
+            raise Misfit(f"{name} changes in a step, and is not resumed; keep it in a buffer")
+    if not all(torch.equal(own, value) for own, value in frozen):
+        raise Misfit(f"{label('', model)} changes frozen parameters in a step; make them buffers")
+    return unused, draws
 
 
-def _check_output(output: Any, shape: tuple[int, ...] | None) -> None:
+def _check(model: nn.Module, output: Any, shape: tuple[int, ...] | None) -> None:
     """`shape` is that of the logits, whose last axis may be longer; None: the task takes any."""
     if shape is None:
         return
     must = f"it must return logits {shape} for a batch of {shape[0]}"
     if not isinstance(output, Tensor):
-        raise WrongOutput(f"returns {_kind(output)}; {must}")
+        raise Misfit(f"{label('', model)} returns {kind_of(output)}; {must}")
     own = tuple(output.shape)
     if own[:-1] != shape[:-1] or own[-1] < shape[-1]:
-        raise WrongOutput(f"returns {own}; {must}")
+        raise Misfit(f"{label('', model)} returns {own}; {must}")
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     return f"a value of type {type(value).__name__}"
+
+
+def _layout(model: nn.Module) -> dict[str, Any]:
+    """Where parameters and gradients lie, and the shapes and types of buffers, by label."""
+    found: dict[str, Any] = {}
+    for path, module in model.named_modules():
+        part = label(path, module)
+        for name, own in module._parameters.items():
+            if own is not None:
+                places = [t.data_ptr() for t in (own, own.grad) if t is not None]
+                found[f"{part}: {name}"] = places
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                found[f"{part}: {name}"] = buffer.shape, buffer.dtype
+    return found
+
+
+def _numbers(model: nn.Module) -> dict[str, float]:
+    """The plain numbers that modules keep, by label."""
+    return {
+        f"{label(path, module)}: {name}": value
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+        if type(value) in (int, float)
+    }
 
 
 def _watch(model: nn.Module) -> list[str]:

@@ -1,4 +1,7 @@
-"""A module whose parameters, gradients and BatchNorm statistics are views into rows."""
+"""A module whose parameters, gradients and BatchNorm statistics are views into rows.
+
+Frozen parameters (requires_grad=False) are no part of a row, and tied ones are one part.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,22 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def parameters(module: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
-    """(owning module, name, parameter) in a fixed order."""
+    """(owning module, name, parameter) of what is trained, each once, in a fixed order."""
+    seen = set[Tensor]()
     for owner in module.modules():
         for name, parameter in owner._parameters.items():
-            if parameter is not None:
+            if parameter is not None and parameter.requires_grad and parameter not in seen:
+                seen.add(parameter)
                 yield owner, name, parameter
 
 
-def batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
+def batch_norms(module: nn.Module) -> list[_BatchNorm]:
     """The BatchNorm layers that keep statistics."""
-    layers = (m for m in module.modules() if isinstance(m, nn.BatchNorm2d))
+    layers = (m for m in module.modules() if isinstance(m, _BatchNorm))
     return [norm for norm in layers if norm.running_mean is not None]
 
 
@@ -40,7 +46,7 @@ def row_of(module: nn.Module) -> tuple[Tensor, Tensor]:
     x = torch.cat([flat(p.detach()) for _, _, p in parameters(module)])
     norms = batch_norms(module)
     statistics = [n.running_mean for n in norms] + [n.running_var for n in norms]
-    return x, torch.cat([torch.empty(0), *statistics])  # type: ignore[list-item]
+    return x, torch.cat([x.new_empty(0), *statistics])  # type: ignore[list-item]
 
 
 def matrices(module: nn.Module) -> Tensor:
@@ -57,7 +63,6 @@ def bind_views(module: nn.Module, x: Tensor, s: Tensor, g: Tensor | None = None)
     start = 0
     for _, _, parameter in parameters(module):
         part = slice(start, start + parameter.numel())
-        parameter.requires_grad_(g is not None)
         parameter.data = view(x[part], parameter.shape)
         parameter.grad = None if g is None else view(g[part], parameter.shape)
         start = part.stop
@@ -65,7 +70,8 @@ def bind_views(module: nn.Module, x: Tensor, s: Tensor, g: Tensor | None = None)
     for norm in batch_norms(module):
         end = start + norm.num_features
         norm.running_mean, norm.running_var = s[start:end], s[half + start : half + end]
-        norm.num_batches_tracked = None
+        if norm.momentum is not None and type(norm).forward is _BatchNorm.forward:  # unread
+            norm.num_batches_tracked = None
         start = end
 
 
@@ -77,3 +83,11 @@ def pooled(s: Tensor) -> Tensor:
     means, variances = s.chunk(2, 1)
     mean = means.mean(0)
     return torch.cat([mean, variances.mean(0) + (means - mean).square().mean(0)])
+
+
+def share_frozen(module: nn.Module, original: nn.Module) -> nn.Module:
+    """Let the frozen parameters of a copy lie in the memory of the original's."""
+    for own, theirs in zip(module.parameters(), original.parameters(), strict=True):
+        if not own.requires_grad:
+            own.data = theirs.data
+    return module

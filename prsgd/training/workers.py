@@ -7,7 +7,8 @@
 
 Each worker's model has its parameters, gradients and statistics as permanent views into its row, so
 nothing is ever packed, and an average over workers is a sum over rows and one all-reduce.
-Convolution weights are stored channels-last in their part of a row.
+Convolution weights are stored channels-last in their part of a row. All other buffers are each
+worker's own, and frozen parameters are one for all.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from prsgd.algorithms.info import Part
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.ledger import Ledger, Round
 from prsgd.tasks.base import Bound, Nest, parts_of_nest, row_of_nest
+from prsgd.training.buffers import buffers, move, set_consensus
+from prsgd.training.generators import ForwardDraws
 from prsgd.training.optimizers import ALL, OptimizerSettings, build_optimizer
-from prsgd.training.views import bind_views, matrices, pooled, row_of
+from prsgd.training.views import bind_views, matrices, pooled, row_of, share_frozen
 
 CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_ has it
 
@@ -47,19 +50,23 @@ class RowWorkers:
         task: Bound,
         settings: Settings,
         bf16: bool,
+        forward_draws: ForwardDraws | None = None,
     ) -> None:
+        """`forward_draws` is for a model that draws random numbers in its forward pass."""
         self.communicator = communicator
         self.task = task
         self.clip = settings.clip
         self.accumulate = settings.accumulate
         self.bf16 = bf16
+        self.forward_draws = forward_draws
         self.ledger = Ledger()
         rows, device = len(communicator.local_workers), communicator.device
+        model = move(copy.deepcopy(model), device)
         start, statistics = row_of(model)
-        self.x = start.to(device).repeat(rows, 1)
+        self.x = start.repeat(rows, 1)
         self.g = torch.zeros_like(self.x)
-        self.s = statistics.to(device).repeat(rows, 1)
-        decayed = matrices(model).to(device) if settings.decayed == "matrices" else None
+        self.s = statistics.repeat(rows, 1)
+        decayed = matrices(model) if settings.decayed == "matrices" else None
         self.optimizer = build_optimizer(
             settings, self.x, communicator.local_workers, communicator.workers, decayed
         )
@@ -79,9 +86,9 @@ class RowWorkers:
         self._scratch = torch.empty_like(self.x[0])
         self.models = []
         for x, g, s in zip(self.x, self.g, self.s, strict=True):
-            self.models.append(copy.deepcopy(model).to(device).train())
+            self.models.append(share_frozen(copy.deepcopy(model), model).train())
             bind_views(self.models[-1], x, s, g)
-        self._consensus_model = copy.deepcopy(model).to(device).eval()
+        self._consensus_model = model.eval()
 
     def compute_gradients(self, active: Sequence[int] | None = None, signal: int = 0) -> None:
         """Step t + 1 begins: G_i at x_i on worker i's next batch, for the active (None: all).
@@ -98,7 +105,9 @@ class RowWorkers:
         self.g.zero_()
         rows = [worker - self.communicator.local_workers.start for worker in self.active]
         batch = self.task.batch(self.active, self.draws[rows].tolist()) if rows else None
-        for place, row in enumerate(rows):
+        for place, (worker, row) in enumerate(zip(self.active, rows, strict=True)):
+            if self.forward_draws:
+                self.forward_draws.begin(worker, int(self.draws[row]))
             self.losses[row] = self._backward(row, row_of_nest(batch, place))
             self.draws[row] += 1
             self.loss_sums[row] += self.losses[row]
@@ -107,6 +116,8 @@ class RowWorkers:
             self.norm_sums[row] += squared
             if self.clip:
                 self.g[row] *= (self.clip / (squared.sqrt() + CLIP_EPS)).clamp(max=1)
+        if self.forward_draws:
+            self.forward_draws.end()
 
     def _backward(self, row: int, batch: Nest) -> Tensor:
         """Add a batch's gradient to the row of g, in `accumulate` parts; returns the mean loss."""
@@ -248,7 +259,7 @@ class RowWorkers:
     def consensus(self, eval_params: Tensor | None) -> tuple[nn.Module, float]:
         """The model to evaluate, at `eval_params` (D,) or at x̄, and the drift from x̄.
 
-        Its BatchNorm statistics are pooled over the workers. The module is the same at every call.
+        BatchNorm's statistics are pooled over the workers. The module is the same at every call.
         """
         silent = torch.zeros(2, device=self.communicator.device)
         mean = self.communicator.mean([self.x], silent).means[0].clone()
@@ -256,6 +267,7 @@ class RowWorkers:
         statistics = pooled(self.communicator.gather_workers(self.s)).to(self.s)
         x = mean if eval_params is None else eval_params.clone()
         bind_views(self._consensus_model, x, statistics)
+        set_consensus(self._consensus_model, self.models, self.communicator)
         return self._consensus_model, float(distances.mean())
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -272,6 +284,8 @@ class RowWorkers:
             for name, tensor in rows.items()
             for row, worker in enumerate(self.communicator.local_workers)
         }
+        for worker, model in zip(self.communicator.local_workers, self.models, strict=True):
+            state |= {f"buffer/{name}.{worker}": own for name, own in buffers(model).items()}
         corrections = self.optimizer.corrections
         state |= {f"optimiser/correction_{name}.all": c for name, c in corrections.items()}
         return state | {f"algorithm/{name}.all": own for name, own in self._replicated.items()}
