@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Command, small_run
+from conftest import Command, bound, drawn, small_run
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torchvision.models import resnet18
 
 from prsgd.config.schema import Run
-from prsgd.data.cache import load, prepare
 from prsgd.distributed.communicator import Communicator
 from prsgd.errors import UserError
 from prsgd.models import Model
@@ -222,15 +221,14 @@ ACCEPTED: dict[str, Build] = {
 
 
 def workers_of(run: Run, cache: Path) -> RowWorkers:
-    images = load(prepare(run.data, cache, lambda items, n: iter(items)), torch.device("cpu"))
     communicator = Communicator(run.workers, "cpu", "fast")
-    return build_workers(run, images, communicator, bf16=False)
+    return build_workers(run, bound(run, cache), communicator, bf16=False)
 
 
 def refusal(run: Run) -> str:
     """Why the run's module cannot be trained; empty where it can."""
     try:
-        build_module(run, run.data.size, CLASSES, bf16=False)
+        build_module(run, bf16=False)
     except UserError as error:
         return str(error).removeprefix("model._target_=test_own_modules.Own: ")
     return ""
@@ -253,7 +251,7 @@ def test_what_is_accepted_is_trained_as_by_torch(kind: str, cache: Path) -> None
         plain.parameters(), run.lr, run.momentum, weight_decay=run.weight_decay
     )
     for step in range(1 if kind == "resnet18" else 3):  # rounding grows in a deep one
-        images, labels = workers.draw(1, step)
+        images, labels = drawn(workers.task, 1, step)
         optimiser.zero_grad()
         torch.autograd.backward(F.cross_entropy(plain(images), labels))
         optimiser.step()
@@ -295,7 +293,7 @@ def unbuildable() -> nn.Module:
 
 
 DRAWS = "draws random numbers in evaluation, so that no two are the same; "
-LOGITS = "it must return logits (2, 10) for 2 images"
+LOGITS = "it must return logits (2, 10) for a batch of 2"
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "SyncBatchNorm": (
         lambda: conv(type("Norm", (nn.SyncBatchNorm,), {})(4)),
@@ -360,7 +358,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a graph that is kept": (
         lambda: Stepping(lambda self: setattr(self, "seen", self.seen + self.linear.bias.exp()[0])),
-        "a step on images (2, 3, 8, 8) fails (RuntimeError: Trying to backward through the graph",
+        "a step on (2, 3, 8, 8), (2,) fails (RuntimeError: Trying to backward through the graph",
     ),
     "tuple": (
         lambda: Changed(lambda y: (y, y)),
@@ -378,24 +376,24 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: Changed(lambda y: y[:, 1:]),
         f"the model (Changed) returns (2, 9); {LOGITS}",
     ),
-    "not built": (unbuildable, "build(8, 10) fails (ValueError: no such)"),
-    "exit": (lambda: exec("raise SystemExit(4)"), "build(8, 10) fails (SystemExit: 4)"),
-    "no module": (dict, "build(8, 10) returns a value of type dict; it must return a torch.nn.Mo"),
+    "not built": (unbuildable, "build(size=8, classes=10) fails (ValueError: no such)"),
+    "exit": (lambda: exec("raise SystemExit(4)"), "build(size=8, classes=10) fails (SystemExit: 4)"),
+    "no module": (dict, "build(size=8, classes=10) returns a value of type dict; it must return a torch.nn.Mo"),
     "wrong input": (
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(7, CLASSES)),
-        "a step on images (2, 3, 8, 8) fails (RuntimeError: mat1 and mat2 shapes cannot be",
+        "a step on (2, 3, 8, 8), (2,) fails (RuntimeError: mat1 and mat2 shapes cannot be",
     ),
     "an error": (
         lambda: Changed(failing(KeyError("a\nb"))),
-        "a step on images (2, 3, 8, 8) fails (KeyError: ",
+        "a step on (2, 3, 8, 8), (2,) fails (KeyError: ",
     ),
     "no graph": (
         lambda: Changed(lambda y: y.detach()),
-        "a step on images (2, 3, 8, 8) fails (RuntimeError: element 0 of tensors does not require",
+        "a step on (2, 3, 8, 8), (2,) fails (RuntimeError: element 0 of tensors does not require",
     ),
     "an old weight_norm": (
         lambda: net(torch.nn.utils.weight_norm(nn.Linear(192, 192))),
-        "a step on images (2, 3, 8, 8) fails (RuntimeError: Only Tensors created explicitly",
+        "a step on (2, 3, 8, 8), (2,) fails (RuntimeError: Only Tensors created explicitly",
     ),
 }
 
@@ -417,7 +415,7 @@ def test_a_batch_of_one_image_is_tried_where_the_run_has_such() -> None:
 
     assert refusal(run_of(globally)) == ""
     found = refusal(run_of(globally, batch_size=1))
-    assert found.startswith("a step on images (1, 3, 8, 8) fails (ValueError: Expected more than")
+    assert found.startswith("a step on (1, 3, 8, 8), (1,) fails (ValueError: Expected more than")
 
 
 def test_the_generators_are_left_alone() -> None:
