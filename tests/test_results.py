@@ -44,10 +44,10 @@ def test_a_committed_run_is_whole_and_its_configuration_is_its_own(folder: Path)
 
 
 def test_make_reproduce_trains_every_experiment() -> None:
-    """But for the bundled job, and for the network, which has a script."""
+    """But for the bundled jobs, and for the network, which has a script."""
     [names] = re.findall(r"^EXPERIMENTS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     there = {path.stem for path in files("experiment")}
-    assert {*names.split(), "quickstart", "network"} == there
+    assert {*names.split(), "quickstart", "quickstart_lm", "network"} == there
 
 
 def test_results_are_small() -> None:

@@ -26,6 +26,7 @@ N workers take I local SGD steps each, average their models, and restart from th
 Start here, without any download:
 
   prsgd train +experiment=quickstart interval=8 workers=4
+  prsgd train +experiment=quickstart_lm                    a small GPT
 
 Exit codes: 0 done, 1 failed, 2 wrong configuration, 3 diverged, 130/143 stopped by a signal.
 """
@@ -37,6 +38,7 @@ Examples:
   prsgd train algorithm=minibatch workers=8                  the baseline
   prsgd train -m interval=1,4,8,16,32 workers=8 seed=0,1,2   a sweep; run it again to resume it
   prsgd train data=image_folder data.root=~/pictures         your own images
+  prsgd train data=text data.root=~/book.txt                 a small GPT on your own text
   prsgd train model=resnet56 data.partition=by_label --dry-run
   prsgd train -m algorithm=prsgd,slowmo,scaffold workers=8   methods side by side
 
@@ -53,7 +55,7 @@ A --config-dir is code: what its files name is imported and run. Use folders tha
 """
 
 ABOUT = ("Helps: ", "Sends: ")  # how the comments in conf/algorithm begin
-BASE = re.compile(r"^ *- (_(?!self_)\w+)$", re.MULTILINE)  # a file in the defaults of another
+BASE = re.compile(r"^ *- (_(?!self_)\w+)(?:@\w+)?$", re.MULTILINE)  # a file in the defaults of another
 LINE = re.compile(r"^(?P<key>\w+): *(?P<value>.*?) *(?:# (?P<comment>.*))?$")
 
 

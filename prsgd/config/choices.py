@@ -45,7 +45,8 @@ def known_keys() -> list[str]:
     keys = {*ALIASES, *GROUPS, *(f.name for f in fields(Settings))}
     for group in GROUPS:
         for path in (conf_dir() / group).glob("*.yaml"):
-            keys |= {f"{group}.{name}" for name in KEY.findall(path.read_text())}
+            if "@package _global_" not in (text := path.read_text()):
+                keys |= {f"{group}.{name}" for name in KEY.findall(text)}
     return sorted(key for key in keys if not key.endswith((".defaults", "._target_")))
 
 
