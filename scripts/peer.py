@@ -25,7 +25,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from prsgd.data.batches import Batches
-from prsgd.data.cache import Images, load
+from prsgd.data.images import Images, load_images
+from prsgd.data.order import Order
 from prsgd.launch.memory import keep_freed_memory
 from prsgd.models import ResNet
 
@@ -83,7 +84,8 @@ def forever(loader: Any) -> Iterator[Batch]:
 
 
 def tensors(images: Images, rank: int, size: int) -> Iterator[Batch]:
-    batches = Batches(images, None, size, BATCH, 0, crop=4, flip=True, carry=True)
+    order = Order(len(images.train_labels), None, size, BATCH, 0, carry=True)
+    batches = Batches(images, order, crop=4, flip=True)
     k = 0
     while True:
         yield batches.draw(rank, k)
@@ -154,7 +156,7 @@ def main() -> None:
     bf16 = precision == "bf16"
     torch.manual_seed(0)
     model = ResNet(20).build(32, 10)
-    images = load(Path(cache), torch.device("cpu"))
+    images = load_images(Path(cache), torch.device("cpu"))
     watch = Stopwatch()
     if name == "accelerate":
         report(*accelerate(model, images, data, bf16, int(rounds), watch, float(started)), watch)

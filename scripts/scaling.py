@@ -25,7 +25,6 @@ from measure import descendants, hardware, markdown, run, start_up, train, write
 
 from prsgd.config.build import build_run
 from prsgd.console import track
-from prsgd.data.batches import Batches
 from prsgd.data.cache import load, prepare
 from prsgd.data.digest import cache_folder
 from prsgd.distributed.communicator import Communicator
@@ -105,18 +104,19 @@ def parts(repeats: int) -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
     raw = {
+        "workers": HOSTED,
         "algorithm": {"name": "prsgd"},
         "model": {"name": "resnet"},
         "schedule": {"name": "constant"},
         "data": {"name": "synthetic", "train": IMAGES, "test": 500},
     }
     config = build_run(raw)
-    images = load(prepare(config.data, cache_folder(), track), torch.device("cpu"))
-    batches = Batches(images, None, HOSTED, 32, 0, crop=4, flip=True, carry=True)
+    cached = load(prepare(config.data, cache_folder(), track), torch.device("cpu"))
+    task = config.task.bind(config, *cached)
     model = ResNet(20).build(32, 10)
     communicator = Communicator(HOSTED, "cpu", "fast")
-    workers = RowWorkers(model, communicator, batches.draw, config, bf16=True)
-    exact = RowWorkers(model, Communicator(HOSTED, "cpu", "exact"), batches.draw, config, bf16=True)
+    workers = RowWorkers(model, communicator, task, config, bf16=True)
+    exact = RowWorkers(model, Communicator(HOSTED, "cpu", "exact"), task, config, bf16=True)
     draws = iter(range(10**9))
 
     def average() -> None:
@@ -146,7 +146,7 @@ def parts(repeats: int) -> None:
         result = {
             "step of 4 workers: gradients": step,
             "batches (index, crop, flip, normalise)": HOSTED
-            * median_ms(lambda: batches.draw(0, next(draws)), 100),
+            * median_ms(lambda: task.batch([0], [next(draws)]), 100),
             "update": median_ms(lambda: workers.optimizer_step(1e-9), 100),
             "average, with its drift": median_ms(average, 50),
             "the same, summed exactly": median_ms(average_exactly, 20),

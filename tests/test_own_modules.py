@@ -293,6 +293,7 @@ def unbuildable() -> nn.Module:
 
 
 DRAWS = "draws random numbers in evaluation, so that no two are the same; "
+BUILD = "build(size=8, classes=10)"
 LOGITS = "it must return logits (2, 10) for a batch of 2"
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "SyncBatchNorm": (
@@ -376,9 +377,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: Changed(lambda y: y[:, 1:]),
         f"the model (Changed) returns (2, 9); {LOGITS}",
     ),
-    "not built": (unbuildable, "build(size=8, classes=10) fails (ValueError: no such)"),
-    "exit": (lambda: exec("raise SystemExit(4)"), "build(size=8, classes=10) fails (SystemExit: 4)"),
-    "no module": (dict, "build(size=8, classes=10) returns a value of type dict; it must return a torch.nn.Mo"),
+    "not built": (unbuildable, f"{BUILD} fails (ValueError: no such)"),
+    "exit": (lambda: exec("raise SystemExit(4)"), f"{BUILD} fails (SystemExit: 4)"),
+    "no module": (dict, f"{BUILD} returns a value of type dict; it must return a torch.nn.Mo"),
     "wrong input": (
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(7, CLASSES)),
         "a step on (2, 3, 8, 8), (2,) fails (RuntimeError: mat1 and mat2 shapes cannot be",

@@ -55,7 +55,9 @@ A --config-dir is code: what its files name is imported and run. Use folders tha
 """
 
 ABOUT = ("Helps: ", "Sends: ")  # how the comments in conf/algorithm begin
-BASE = re.compile(r"^ *- (_(?!self_)\w+)(?:@\w+)?$", re.MULTILINE)  # a file in the defaults of another
+BASE = re.compile(  # a file in the defaults of another
+    r"^ *- (_(?!self_)\w+)(?:@\w+)?$", re.MULTILINE
+)
 LINE = re.compile(r"^(?P<key>\w+): *(?P<value>.*?) *(?:# (?P<comment>.*))?$")
 
 
