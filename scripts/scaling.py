@@ -137,8 +137,9 @@ def parts(repeats: int) -> None:
 
     def look() -> None:
         with workers.autocast():
-            consensus(images.normalised(images.train_images[:250]))
+            task.evaluate(consensus, chunk)
 
+    chunk = task.chunks("train")[0]
     consensus, _ = workers.consensus(None)
     found = []
     for repeat in range(1, repeats + 1):
