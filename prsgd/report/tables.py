@@ -21,8 +21,10 @@ def write_summary(group: Group, folder: Path) -> str:
     frame = pd.DataFrame(rows)
     frame["run"] = frame["run"].map(inert)
     frame.to_csv(folder / "summary.csv", index=False)
+    title = group.measures.main.title
+    judged = "accuracies" if title == "accuracy" else title
     text = (
-        f"{printable(group.caption)}. Losses and accuracies are those of the average model x̄; "
+        f"{printable(group.caption)}. Losses and {judged} are those of the average model x̄; "
         "bytes are what one worker sent (+ within its group). The common target is the training "
         f"loss {target:.4g}, reached by interpolation between rows."
     )
