@@ -22,6 +22,7 @@ from prsgd.models import GPT
 from prsgd.models.gpt import Decoder
 from prsgd.run_folder import RunFolder
 from prsgd.schedule import WSD, Cosine
+from prsgd.training.sample import sample
 from prsgd.training.setup import build_workers
 
 CONTEXT = 16
@@ -336,3 +337,37 @@ def test_a_record_with_damaged_measures(run_of: RunOf, train_here: Trainer) -> N
     with pytest.raises(UserError) as refusal:
         RunFolder(folder.path).measures()
     assert str(refusal.value).startswith(f"{config} is damaged: its measures cannot be read")
+
+
+def test_a_trained_model_writes(
+    tmp_path: Path, run_of: RunOf, train_here: Trainer, prsgd: Command
+) -> None:
+    _, folder = train_here(run_of(epochs=6))
+    one = prsgd("sample", str(folder.path), "--prompt", "12 times", "--tokens", "60")
+    assert (one.returncode, one.stderr) == (0, "")
+    assert one.stdout.startswith("12 times")
+    assert len(one.stdout.encode()) == len("12 times") + 60 + 1
+    same = prsgd("sample", str(folder.path), "--prompt", "12 times", "--tokens", "60")
+    assert same.stdout == one.stdout
+    other = prsgd("sample", str(folder.path), "--prompt", "12 times", "--tokens", "60", "--seed=1")
+    assert other.stdout != one.stdout
+    (folder.path / "model.safetensors").unlink()
+    for arguments, line in {
+        (str(folder.path),): "only a finished run has it",
+        (str(folder.path), "--tokens=0"): "--tokens=0: must be a whole number of at least 1",
+        (str(folder.path), "--temperature=-1"): "--temperature=-1: must be a number of at least 0",
+        (str(folder.path), "--prompt="): "--prompt: must not be empty",
+        ("nowhere",): "nowhere is not a run folder: it has no config.yaml",
+    }.items():
+        done = prsgd("sample", *arguments)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert done.stderr.rstrip().endswith(line)
+
+
+def test_the_likeliest_token_against_a_loop() -> None:
+    torch.manual_seed(0)
+    model = Decoder(11, 8, depth=1, width=12, heads=3, dropout=0.0).eval()
+    text = [3, 1, 4]
+    for _ in range(12):
+        text.append(int(model(torch.tensor([text[-8:]]))[0, -1].argmax()))
+    assert sample(model, [3, 1, 4], 12, 8, 0.0, seed=0) == text[3:]

@@ -22,6 +22,7 @@ N workers take I local SGD steps each, average their models, and restart from th
   prsgd advise [KEY=VALUE ...]         which interval? from the network's and the step's costs
   prsgd algorithms                     the methods: what each does, when it helps, what it sends
   prsgd data NAME [KEY=VALUE ...]      fetch and decode a set ahead of a job
+  prsgd sample RUN_DIR                 text from a trained language model
 
 Start here, without any download:
 

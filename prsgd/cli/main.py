@@ -11,7 +11,7 @@ from importlib import import_module
 from prsgd.console import outlast_the_terminal, print_error
 from prsgd.errors import UserError, lack
 
-COMMANDS = ("train", "run", "figures", "verify", "advise", "algorithms", "data")
+COMMANDS = ("train", "run", "figures", "verify", "advise", "algorithms", "data", "sample")
 USER_ERROR = 2  # the exit code of a mistake in what the user gave
 FAILED = 1
 
