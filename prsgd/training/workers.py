@@ -104,7 +104,7 @@ class RowWorkers:
         self.active = [w for w in self.communicator.local_workers if w in self.computing]
         self.g.zero_()
         rows = [worker - self.communicator.local_workers.start for worker in self.active]
-        batch = self.task.batch(self.active, self.draws[rows].tolist()) if rows else None
+        batch = self.draw(rows) if rows else None
         for place, (worker, row) in enumerate(zip(self.active, rows, strict=True)):
             if self.forward_draws:
                 self.forward_draws.begin(worker, int(self.draws[row]))
@@ -118,6 +118,10 @@ class RowWorkers:
                 self.g[row] *= (self.clip / (squared.sqrt() + CLIP_EPS)).clamp(max=1)
         if self.forward_draws:
             self.forward_draws.end()
+
+    def draw(self, rows: list[int]) -> Nest:
+        """The next batches of these rows, which are those of the active workers."""
+        return self.task.batch(self.active, self.draws[rows].tolist())
 
     def _backward(self, row: int, batch: Nest) -> Tensor:
         """Add a batch's gradient to the row of g, in `accumulate` parts; returns the mean loss."""
