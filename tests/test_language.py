@@ -285,8 +285,10 @@ def test_a_run_learns_and_its_record_says_what_it_measures(
     assert last["test_bits_per_byte"] == pytest.approx(last["test_loss"] / math.log(2))
 
 
-def test_resuming_changes_no_bit(run_of: RunOf, train_here: Trainer) -> None:
-    run = run_of(checkpoint_seconds=0)
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_resuming_changes_no_bit(run_of: RunOf, train_here: Trainer, dropout: float) -> None:
+    model = {"name": "gpt", "depth": 2, "width": 16, "heads": 2, "dropout": dropout}
+    run = run_of(checkpoint_seconds=0, model=model)
     _, whole = train_here(run, "whole")
     expected = (whole.path / "model.safetensors").read_bytes()
     asked = iter(range(1000))
