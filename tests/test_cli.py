@@ -179,7 +179,7 @@ def test_bad_input_gets_one_line(prsgd: Command, mess: Path, command: str) -> No
         start = time.monotonic()
         prsgd(*command.split())
         seconds = time.monotonic() - start
-    assert seconds < 5
+    assert seconds < 15
 
 
 def test_an_experiment_is_named_for_what_it_gave_only() -> None:

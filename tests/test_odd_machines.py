@@ -98,7 +98,7 @@ def test_who_waits_for_another_s_cache_is_told_once(
         assert time.monotonic() - start > 0.2
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith(f"waiting for process {other.pid} on ")
-    assert line.endswith(", which reads the same images")
+    assert line.endswith(", which reads the same data")
 
 
 def bomb(levels: int) -> str:

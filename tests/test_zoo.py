@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import drawn, numbers, part, small_run, table
+from conftest import Command, drawn, numbers, part, small_run, table
 from safetensors.torch import load_file
 from test_own_modules import (
     CLASSES,
@@ -86,6 +87,12 @@ def dropout() -> nn.Module:
     return net(nn.Linear(FLAT, 16), nn.ReLU(), nn.Dropout(0.5), inputs=16)
 
 
+def chimera() -> nn.Module:
+    """Statistics, buffers and draws of its own in one module."""
+    own = (nn.SyncBatchNorm(FLAT, momentum=None), Buffered(), nn.Dropout(0.5))
+    return net(nn.Linear(FLAT, FLAT), *own)
+
+
 ZOO: dict[str, Callable[[], nn.Module]] = {
     "BatchNorm1d": lambda: net(nn.Linear(FLAT, 16), nn.BatchNorm1d(16, momentum=None), inputs=16),
     "BatchNorm3d": Volume,
@@ -100,6 +107,7 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
     "LSTM": Rows,
     "attention": Attention,
     "resnet18": lambda: resnet18(num_classes=CLASSES),
+    "chimera": chimera,
     "vit": lambda: VisionTransformer(
         SIZE, 4, 2, 2, 16, 32, dropout=0.1, attention_dropout=0.1, num_classes=CLASSES
     ),
@@ -110,17 +118,17 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
 class Animal(Model):
     """A module of the zoo."""
 
-    name: str = ""
+    kind: str = ""
 
     @property
     def title(self) -> str:
-        return self.name
+        return self.kind
 
     def build(self, size: int, classes: int) -> nn.Module:
-        return ZOO[self.name]()
+        return ZOO[self.kind]()
 
 
-DRAWING = ("dropout", "attention", "vit")
+DRAWING = ("dropout", "attention", "chimera", "vit")
 PLAIN = [name for name in ZOO if name not in (*DRAWING, "resnet18")]
 
 
@@ -165,7 +173,7 @@ def test_it_trains_is_saved_and_goes_on_bitwise(
     name: str, train_here: Callable, cache: Path
 ) -> None:
     """The saved weights, in the user's own module, evaluate as the run did."""
-    run = animal(name)
+    run = animal(name, **({"workers": 2, "epochs": 0.3} if name == "resnet18" else {}))
     assert train_here(run, "whole")[0] == "done"
     assert train_here(run, "stopped", stopping_at(3))[0] == "interrupted"
     status, folder = train_here(run, "stopped")
@@ -180,9 +188,8 @@ def test_it_trains_is_saved_and_goes_on_bitwise(
     module = module_of(run)
     saved = load_file(folder.path / "model.safetensors")
     module.load_state_dict(saved)
-    images = load_images(
-        prepare(run.data, cache, lambda items, n: iter(items)), torch.device("cpu")
-    )
+    path = prepare(run.data, cache, lambda items, n: iter(items))
+    images = load_images(path, torch.device("cpu"))
     with torch.inference_mode():
         logits = module.eval()(images.normalised(images.test_images))
     last = numbers(folder).iloc[-1]
@@ -374,3 +381,26 @@ def test_a_layer_that_is_left_out_at_random_is_found(cache: Path) -> None:
     for seed in range(6):
         run = replace(animal("tied", seed=seed), model=Own(Skipping))
         assert workers_of(run, cache).x.shape[1] == FLAT * FLAT + FLAT + (FLAT + 1) * CLASSES
+
+
+@pytest.mark.dist
+def test_processes_do_not_matter(train_here: Callable, prsgd: Command) -> None:
+    """A run that one process began and two went on with is bitwise that of one process."""
+    run = animal("chimera", reduction="exact", processes=2, device="cpu", plugins=["test_zoo"])
+    _, whole = train_here(run, "whole")
+    status, folder = train_here(run, "stopped", stopping_at(3))
+    assert status == "interrupted"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = prsgd("run", str(folder.path), "plugins=[test_zoo]", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (folder.path / "checkpoint").exists()
+    for file in ("metrics.csv", "rounds.csv"):
+        assert table(folder, file).equals(table(whole, file))
+    saved = [(f.path / "model.safetensors").read_bytes() for f in (folder, whole)]
+    assert saved[0] == saved[1]
+    newest = max(folder.checkpoints.iterdir())
+    ours = {k: v for part in newest.glob("part-*") for k, v in load_file(part).items()}
+    theirs = state_of(whole)
+    assert len(list(newest.glob("part-*"))) == 2
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
