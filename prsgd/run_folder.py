@@ -49,7 +49,6 @@ def tables_of(measures: Measures) -> dict[str, list[str]]:
     }
 
 
-TIMINGS = ("comm_seconds", "train_seconds", "images_per_second", "tokens_per_second", "seconds")
 ENDED = ("done", "diverged")
 
 
@@ -70,7 +69,7 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoint"
 
-    def create(self, config: Mapping[str, Any], measures: Measures = OF_IMAGES) -> None:
+    def create(self, config: Mapping[str, Any], measures: Measures) -> None:
         """Make the folder with its configuration; an existing one keeps what it holds."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from prsgd.config.build import build_run
 from prsgd.config.plan import Job, Plan
 from prsgd.config.schema import Run
 from prsgd.data.cache import load, prepare
-from prsgd.run_folder import TIMINGS, RunFolder
+from prsgd.run_folder import RunFolder
 from prsgd.tasks.base import Bound, row_of_nest
 from prsgd.training.loop import train
 
@@ -119,11 +119,14 @@ def train_here(cache: Path, tmp_path: Path) -> Trainer:
     return go
 
 
+TIMINGS = ("seconds", "_per_second")  # how the names of columns end that no two runs share
+
+
 def table(folder: RunFolder | Path, name: str = "metrics.csv") -> pd.DataFrame:
     """A csv of a run as it was written, without the timings."""
     path = folder.path if isinstance(folder, RunFolder) else folder
     frame = pd.read_csv(path / name, dtype=str, keep_default_na=False)
-    return frame[[column for column in frame if column not in TIMINGS]]
+    return frame[[column for column in frame if not column.endswith(TIMINGS)]]
 
 
 def numbers(folder: RunFolder | Path, name: str = "metrics.csv") -> pd.DataFrame:

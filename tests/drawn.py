@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prsgd.tasks.base import Bound
+from prsgd.tasks.base import Draws
 
 LOCAL_STEP = {"clip": 0.0, "accumulate": 1, "decayed": "all"}  # as settings have it by default
 
 
-class Drawn(Bound):
+class Drawn(Draws):
     """Classification of batches that a function (worker, draw) -> (images, labels) draws."""
 
     def __init__(self, draw: Callable[[int, int], tuple[Tensor, Tensor]]) -> None:
@@ -27,12 +26,3 @@ class Drawn(Bound):
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         images, labels = batch
         return F.cross_entropy(model(images), labels)
-
-    def chunks(self, split: str) -> Sequence[Any]:
-        return []
-
-    def evaluate(self, model: nn.Module, chunk: Any) -> Tensor:
-        raise NotImplementedError
-
-    def summary(self, sums: Tensor) -> dict[str, float]:
-        raise NotImplementedError

@@ -160,7 +160,9 @@ def test_a_finished_runs_groups_by_hand(prsgd: Command, tmp_path: Path) -> None:
     """20 steps in 3 s of which 1 s was spent sending: two rounds of 0.3 s, four of 0.1 s."""
     levels = part("hierarchical", levels={2: 3, 4: 9})
     folder = RunFolder(tmp_path / "run")
-    folder.create(small_run(algorithm=levels, workers=4, batch_size=2, epochs=1).as_dict())
+    folder.create(
+        small_run(algorithm=levels, workers=4, batch_size=2, epochs=1).as_dict(), OF_IMAGES
+    )
     folder.begin_tables()
     row = {**dict.fromkeys(METRICS, 0), "step": 20, "comm_seconds": 1, "train_seconds": 3}
     folder.append("metrics.csv", [row])
@@ -191,7 +193,7 @@ def test_a_finished_runs_figures_by_hand(prsgd: Command, tmp_path: Path) -> None
     unequal = part("unequal", local_steps=[2, 1])
     run = small_run(algorithm=unequal, epochs=1)
     folder = RunFolder(tmp_path / "run")
-    folder.create(run.as_dict())
+    folder.create(run.as_dict(), OF_IMAGES)
     folder.begin_tables()
     row = {**dict.fromkeys(METRICS, 0), "step": 40, "comm_seconds": 1, "train_seconds": 5}
     folder.append("metrics.csv", [row])

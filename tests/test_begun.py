@@ -15,6 +15,7 @@ from prsgd.config.build import build_run
 from prsgd.config.naming import run_name, run_name_of_version_1
 from prsgd.errors import UserError
 from prsgd.launch.sweep import plan_runs, refuse_begun, refuse_changed
+from prsgd.measures import OF_IMAGES
 from prsgd.run_folder import RunFolder
 
 KEYS = ["model=mlp", "device=cpu", "workers=2", "interval=2", "batch_size=4", "epochs=1"]
@@ -23,7 +24,7 @@ MORE = ["threads=1", "processes=1", "data.size=8"]
 
 def begun(folder: Path, status: str = "interrupted", **values: Any) -> RunFolder:
     record = RunFolder(folder)
-    record.create(small_run(**values).as_dict())
+    record.create(small_run(**values).as_dict(), OF_IMAGES)
     record.set_status(status)
     return record
 

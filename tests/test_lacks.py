@@ -28,6 +28,7 @@ from prsgd.errors import UserError, lack, why
 from prsgd.files import scratch_folder
 from prsgd.launch import job as jobs
 from prsgd.launch.torchrun import torchrun_rank
+from prsgd.measures import OF_IMAGES
 from prsgd.run_folder import RunFolder
 from prsgd.training import checkpoint_files, interrupt, machine
 from prsgd.training.checkpoint_files import save_tensors
@@ -117,7 +118,7 @@ def test_ranks_that_cannot_be_started(
     monkeypatch.setattr(*target, refuse)
     run = small_run(workers=2, processes=2)
     folder = RunFolder(tmp_path / "run")
-    folder.create(run.as_dict())
+    folder.create(run.as_dict(), OF_IMAGES)
     folder.set_status("running")
     plan = Plan("cpu", 2, 1, "fp32", "fork", 2)
     assert jobs.launch(Job(run, plan, folder.path, tmp_path)) == 1

@@ -23,6 +23,7 @@ from prsgd.data.cache import prepare
 from prsgd.data.sets import Synthetic
 from prsgd.errors import UserError
 from prsgd.locks import Taken, held
+from prsgd.measures import OF_IMAGES
 from prsgd.plain_yaml import read_yaml
 from prsgd.run_folder import RunFolder
 from prsgd.training import environment
@@ -145,7 +146,7 @@ def test_a_run_folder_resolves_nothing(
     monkeypatch.setenv("SECRET", "told")
     folder = RunFolder(tmp_path / "run")
     config = small_run().as_dict()
-    folder.create({**config, **more, "data": config["data"] | more.get("data", {})})
+    folder.create({**config, **more, "data": config["data"] | more.get("data", {})}, OF_IMAGES)
     done = prsgd("run", "run")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "must be plain; ${...} is resolved in conf/ only" in done.stderr

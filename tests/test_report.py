@@ -55,7 +55,7 @@ def fixture_run(
     """A run whose loss is exp(-rate epoch), with ten rounds an epoch, one second each."""
     run = small_run(**keys, **({"data": data_keys} if data_keys else {}))
     folder = RunFolder(results / run_name(run, "fp32", data))
-    folder.create(run.as_dict())
+    folder.create(run.as_dict(), OF_IMAGES)
     folder.write_environment(
         {
             "data": data,

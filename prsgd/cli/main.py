@@ -26,9 +26,9 @@ def main() -> None:
         print_error(str(error))
         code = USER_ERROR
     except (OSError, MemoryError, RuntimeError) as error:
-        if not lack(error):
+        if not (line := lack(error)):
             raise
-        print_error(lack(error))
+        print_error(line)
         code = FAILED
     except KeyboardInterrupt:
         print_error("interrupted before anything was trained")

@@ -17,9 +17,7 @@ from prsgd.algorithms.base import Algorithm
 from prsgd.config.choices import ALIASES, choices, unknown_key
 from prsgd.config.registry import PATHS, called, keys_of, known_class
 from prsgd.config.schema import GROUPS, Run, Settings, with_task
-from prsgd.data.sets import ImageSet
 from prsgd.errors import UserError
-from prsgd.models import GPT
 
 T = TypeVar("T")
 
@@ -89,10 +87,9 @@ def _contradictions(run: Run) -> Iterator[str]:
             f"data={called('data', type(run.data))}: serves task={', '.join(run.data.tasks)}, not "
             f"task={task}"
         )
-    if isinstance(run.data, ImageSet) and run.data.crop > run.data.size:
-        yield f"data.crop={run.data.crop}: must be at most data.size={run.data.size}"
-    if isinstance(run.model, GPT) and run.model.width % run.model.heads:
-        yield f"model.heads={run.model.heads}: must divide model.width={run.model.width}"
+    for group, problem in (("data", run.data.check()), ("model", run.model.check())):
+        if problem:
+            yield f"{group}.{problem}"
     if run.batch_size % run.accumulate:
         yield f"accumulate={run.accumulate}: must divide batch_size={run.batch_size}"
     if problem := run.algorithm.check(run.workers):

@@ -56,6 +56,10 @@ class DataSet(ABC):
         """What is there, in words, for a set that every user has in another form; else nothing."""
         return ""
 
+    def check(self) -> str:
+        """What its keys say against each other, as "KEY=VALUE: must be ..."; empty if nothing."""
+        return ""
+
     @abstractmethod
     def train_samples(self) -> int:
         """The number of training images, or of whatever else the set consists of, unread."""
@@ -89,6 +93,20 @@ class DataSet(ABC):
         if getattr(same, "root", "auto") != "auto":
             same.root = str(Path(same.root).expanduser().absolute())
         return same  # type: ignore[no-any-return]
+
+
+class Rooted:
+    """A set of the user's own, in the file or folder `root`."""
+
+    root: str
+
+    @property
+    def path(self) -> Path:
+        return Path(self.root).expanduser()
+
+    @property
+    def title(self) -> str:
+        return self.path.resolve().name
 
 
 def _digest(what: str) -> str:

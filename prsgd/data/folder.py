@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from prsgd.data.base import Arrays, Track
+from prsgd.data.base import Arrays, Rooted, Track
 from prsgd.data.digest import remembered, stamp
 from prsgd.data.listing import TREE, ImageFile, Listing, list_images
 from prsgd.data.sets import ImageSet, of_images
@@ -29,18 +29,10 @@ SMALL = 20_000  # bytes of a file on average, below which threads cost more than
 
 
 @dataclass
-class ImageFolder(ImageSet):
+class ImageFolder(Rooted, ImageSet):
     """Any images in folders named by their class; cut to a square and resized to `size`."""
 
     root: str = text("???", TREE, decides_curve=False)
-
-    @property
-    def title(self) -> str:
-        return self.path.resolve().name
-
-    @property
-    def path(self) -> Path:
-        return Path(self.root).expanduser()
 
     @cached_property
     def listing(self) -> Listing:

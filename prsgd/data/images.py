@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +25,11 @@ class Images:
     std: Tensor  # (3,), of the same
     classes: int
 
+    @staticmethod
+    def of(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Images:
+        """Those of a cache file."""
+        return Images(**tensors, classes=facts["classes"])
+
     def normalised(self, images: Tensor) -> Tensor:
         """(b, h, w, 3) uint8 to (b, 3, h, w) float32, stored channels-last."""
         x = images.float().mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
@@ -31,5 +38,4 @@ class Images:
 
 def load_images(path: Path, device: torch.device) -> Images:
     """Those of a cache file."""
-    tensors, facts = load(path, device)
-    return Images(**tensors, classes=facts["classes"])
+    return Images.of(*load(path, device))

@@ -32,6 +32,11 @@ class ImageSet(DataSet):
     flip: bool = flag(True)
     tasks: ClassVar[tuple[str, ...]] = ("image_classification",)
 
+    def check(self) -> str:
+        if self.crop > self.size:
+            return f"crop={self.crop}: must be at most data.size={self.size}"
+        return ""
+
     @abstractmethod
     def class_count(self) -> int:
         """The number of classes, told without reading them."""

@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from prsgd.data.base import Arrays, DataSet, Track
+from prsgd.data.base import Arrays, DataSet, Rooted, Track
+from prsgd.data.digest import digest_of
 from prsgd.errors import UserError
 from prsgd.fields import choice, key, text
 from prsgd.files import read_bytes
@@ -39,6 +40,10 @@ class TextSet(DataSet):
     @abstractmethod
     def vocabulary_size(self) -> int:
         """Tokens are whole numbers below it."""
+
+    @abstractmethod
+    def test_samples(self) -> int:
+        """The number of tokens to be tested on, unread."""
 
     def facts(self) -> dict[str, Any]:
         return {"vocabulary": self.vocabulary_size()}
@@ -69,8 +74,14 @@ class Bytes(TextSet):
         return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
     def train_samples(self) -> int:
-        size = sum(map(len, self._contents))
-        return size - size // HELD_OUT
+        return self._size - self.test_samples()
+
+    def test_samples(self) -> int:
+        return self._size // HELD_OUT
+
+    @property
+    def _size(self) -> int:
+        return sum(map(len, self._contents))
 
     def read(self, downloads: Path, track: Track) -> Arrays:
         import numpy as np
@@ -93,7 +104,7 @@ def of_tokens(train: np.ndarray, test: np.ndarray, starts: np.ndarray) -> Arrays
 
 
 @dataclass
-class Text(Bytes):
+class Text(Rooted, Bytes):
     """A file, or all files in a folder and the folders in it, in the order of their names."""
 
     root: str = text("???", "a file of UTF-8 text, or a folder of such files", decides_curve=False)
@@ -102,10 +113,6 @@ class Text(Bytes):
     def title(self) -> str:
         return self.path.resolve().stem
 
-    @property
-    def path(self) -> Path:
-        return Path(self.root).expanduser()
-
     def paths(self) -> list[Path]:
         return self._listing[0]
 
@@ -113,7 +120,7 @@ class Text(Bytes):
         files, hidden = self._listing
         left_out = f"; {hidden} hidden file{'s' if hidden > 1 else ''} ignored" if hidden else ""
         count = f"{len(files):,} file{'s' if len(files) > 1 else ''}"
-        return f"{count}, {sum(map(len, self._contents)):,} bytes{left_out}"
+        return f"{count}, {self._size:,} bytes{left_out}"
 
     @cached_property
     def _listing(self) -> tuple[list[Path], int]:
@@ -170,7 +177,7 @@ class Stdlib(Bytes):
 
 
 @dataclass
-class Tokens(TextSet):
+class Tokens(Rooted, TextSet):
     """Tokens made elsewhere: train.bin and val.bin of 16-bit numbers, as nanoGPT writes them."""
 
     partition: str = choice("shared", "shared", "contiguous")
@@ -181,42 +188,44 @@ class Tokens(TextSet):
         lambda v: 2 <= v <= LARGEST_VOCABULARY,
     )
 
-    @property
-    def title(self) -> str:
-        return self.path.resolve().name
-
-    @property
-    def path(self) -> Path:
-        return Path(self.root).expanduser()
-
     @cached_property
-    def _contents(self) -> dict[str, bytes]:
-        found = {}
-        for name in ("train.bin", "val.bin"):
+    def _files(self) -> list[Path]:
+        """The files of both splits, if they are what they should be."""
+        files = [self.path / name for name in ("train.bin", "val.bin")]
+        for file in files:
             try:
-                found[name] = read_bytes(self.path / name)
+                size = file.stat().st_size
             except OSError as error:
-                raise UserError(
-                    f"data.root={self.root}: {name} cannot be read ({error.strerror}); it must be "
-                    "a folder with train.bin and val.bin"
-                ) from error
-            if len(found[name]) % 2 or not found[name]:
-                raise UserError(f"data: {self.path / name} must hold 16-bit numbers")
-        return found
+                raise self._unreadable(file, error) from error
+            if size % 2 or not size or not file.is_file():
+                raise UserError(f"data: {file} must hold 16-bit numbers")
+        return files
 
     def vocabulary_size(self) -> int:
         return self.vocabulary
 
     def content(self) -> str:
-        return " ".join(hashlib.sha256(part).hexdigest() for part in self._contents.values())
+        try:
+            return " ".join(map(digest_of, self._files))
+        except OSError as error:
+            raise self._unreadable(Path(error.filename), error) from error
+
+    def _unreadable(self, file: Path, error: OSError) -> UserError:
+        return UserError(
+            f"data.root={self.root}: {file.name} cannot be read ({error.strerror}); it must be a "
+            "folder with train.bin and val.bin"
+        )
 
     def train_samples(self) -> int:
-        return len(self._contents["train.bin"]) // 2
+        return self._files[0].stat().st_size // 2
+
+    def test_samples(self) -> int:
+        return self._files[1].stat().st_size // 2
 
     def read(self, downloads: Path, track: Track) -> Arrays:
         import numpy as np
 
-        splits = [np.frombuffer(part, "<u2").astype(np.int32) for part in self._contents.values()]
+        splits = [np.frombuffer(read_bytes(file), "<u2").astype(np.int32) for file in self._files]
         largest = max(int(split.max()) for split in splits)
         if largest >= self.vocabulary:
             raise UserError(

@@ -24,15 +24,19 @@ def count_parameters(planned: Iterable[tuple[Run, Plan]]) -> list[int]:
     for run, plan in planned:
         name = called("model", type(run.model))
         alike = str(run.model), str(run.data), str(run.batch_size), plan.precision
-        if name in PATHS["model"]:
-            tried.setdefault(alike, estimate.parameters(run))
-        elif alike not in tried:
-            found = _try_apart(run, plan) if plan.start == "fork" else _try_here(run, plan)
-            if isinstance(found, str):
-                raise UserError(found)
-            tried[alike] = found
+        if alike not in tried:
+            own = name not in PATHS["model"]
+            tried[alike] = _tried(run, plan) if own else estimate.parameters(run)
         counts.append(tried[alike])
     return counts
+
+
+def _tried(run: Run, plan: Plan) -> int:
+    """D of a module of the user's own, which is tried."""
+    found = _try_apart(run, plan) if plan.start == "fork" else _try_here(run, plan)
+    if isinstance(found, str):
+        raise UserError(found)
+    return found
 
 
 def _try_here(run: Run, plan: Plan) -> int | str:

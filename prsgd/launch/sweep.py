@@ -116,13 +116,10 @@ def check_memory(planned: Sequence[PlannedRun]) -> None:
     """Refuse models that this machine could not hold; several machines hold a part each."""
     if torchrun_rank() is not None:
         return
-    there, seen = physical_memory(), set[tuple[str, int]]()
+    there = physical_memory()
     for p in planned:
-        alike = str(p.run.model), p.run.workers
-        if p.plan.device == "cuda" or alike in seen:
-            continue
-        seen.add(alike)
-        if (needed := estimate.memory(p.run, p.parameters)) > there:
+        needed = estimate.memory(p.run, p.parameters)
+        if p.plan.device == "cpu" and needed > there:
             raise UserError(
                 f"workers={p.run.workers}: their {p.run.model.title} models and gradients need "
                 f"{amount(needed)}, and this machine has {amount(there)} of memory"

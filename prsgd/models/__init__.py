@@ -29,6 +29,10 @@ class Model(ABC):
         """Whether a forward pass in training draws random numbers, as dropout does."""
         return False
 
+    def check(self) -> str:
+        """What its keys say against each other, as "KEY=VALUE: must be ..."; empty if nothing."""
+        return ""
+
     @abstractmethod
     def build(self, *facts: Any, **named: Any) -> nn.Module:
         """The module, its parameters drawn from torch's default generator.
@@ -102,6 +106,11 @@ class GPT(Model):
     @property
     def draws(self) -> bool:
         return self.dropout > 0
+
+    def check(self) -> str:
+        if self.width % self.heads:
+            return f"heads={self.heads}: must divide model.width={self.width}"
+        return ""
 
     def build(self, vocabulary: int, context: int) -> nn.Module:
         from prsgd.models.gpt import Decoder

@@ -72,8 +72,8 @@ class Task(ABC):
         """The mean loss of a worker's batch, a scalar."""
 
 
-class Bound(ABC):
-    """A task on a run's data."""
+class Draws(ABC):
+    """What rows train on."""
 
     @abstractmethod
     def batch(self, workers: Sequence[int], draws: Sequence[int]) -> Nest:
@@ -85,6 +85,10 @@ class Bound(ABC):
     @abstractmethod
     def loss(self, model: nn.Module, batch: Nest) -> Tensor:
         """The mean loss of a worker's batch, a scalar."""
+
+
+class Bound(Draws):
+    """A task on a run's data."""
 
     @abstractmethod
     def chunks(self, split: str) -> Sequence[Nest]:

@@ -28,7 +28,7 @@ class ImageClassification(Task):
         from prsgd.data.images import Images
         from prsgd.tasks.labelled_images import LabelledImages
 
-        return LabelledImages(run, Images(**tensors, classes=facts["classes"]))
+        return LabelledImages(run, Images.of(tensors, facts))
 
     def example(self, data: DataSet, b: int, device: torch.device) -> Nest:
         import torch

@@ -13,7 +13,7 @@ from prsgd.config.plan import Plan
 from prsgd.config.schema import Run
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.meeting import Meeting
-from prsgd.tasks.base import Bound, Nest, stacked
+from prsgd.tasks.base import Draws, Nest, stacked
 from prsgd.training.generators import ForwardDraws
 from prsgd.training.module import build_module
 from prsgd.training.workers import RowWorkers
@@ -30,7 +30,7 @@ class Measured:
     full: float  # an all-reduce of the model
 
 
-class Repeated(Bound):
+class Repeated(Draws):
     """One batch, made up, again and again."""
 
     def __init__(self, run: Run, device: torch.device) -> None:
@@ -42,15 +42,6 @@ class Repeated(Bound):
 
     def loss(self, model: nn.Module, batch: Nest) -> Tensor:
         return self.task.loss(model, batch)
-
-    def chunks(self, split: str) -> Sequence[Nest]:
-        return []
-
-    def evaluate(self, model: nn.Module, chunk: Nest) -> Tensor:
-        raise NotImplementedError
-
-    def summary(self, sums: Tensor) -> dict[str, float]:
-        raise NotImplementedError
 
 
 def measure(run: Run, plan: Plan, meeting: Meeting | None = None) -> Measured:

@@ -102,7 +102,7 @@ def _train(communicator: Communicator, job: Job, interrupt: Callable[[], int]) -
     if is_main:
         trackers = [CsvTracker(folder), ConsoleTracker(job.title or folder.path.name, run)]
     try:
-        session = Session(job, workers, trackers)
+        session = Session(job, workers, task, trackers)
         start = session.resume()
         if is_main:
             before = folder.environment() if start else {}

@@ -9,6 +9,7 @@ from torch import nn
 from prsgd.config.schema import Run
 from prsgd.distributed.rounds import close_rounds
 from prsgd.distributed.wire import wire_bytes
+from prsgd.tasks.base import Bound
 from prsgd.training.clock import Clock
 from prsgd.training.evaluate import evaluate
 from prsgd.training.workers import RowWorkers
@@ -17,10 +18,13 @@ from prsgd.training.workers import RowWorkers
 class Metrics:
     """The measurements of one run. Every process takes part in them."""
 
-    def __init__(self, run: Run, workers: RowWorkers, clock: Clock, version: int) -> None:
+    def __init__(
+        self, run: Run, workers: RowWorkers, task: Bound, clock: Clock, version: int
+    ) -> None:
         """`version` is that of the record: an epoch of version 1 lacks what is dropped."""
         self.run = run
         self.workers = workers
+        self.task = task
         self.clock = clock
         n = run.samples()
         self.info = run.info(n)
@@ -116,7 +120,7 @@ class Metrics:
 
     def _evaluate(self, model: nn.Module) -> tuple[dict[str, float], dict[str, float]]:
         """The loss and the metrics on a sample of the training data, and on the test data."""
-        task, communicator = self.workers.task, self.workers.communicator
+        task, communicator = self.task, self.workers.communicator
         with self.workers.autocast():
             train = evaluate(task, model, "train", communicator)
             return train, evaluate(task, model, "test", communicator)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from prsgd.config.plan import Job
 from prsgd.run_folder import RunFolder
+from prsgd.tasks.base import Bound
 from prsgd.training.checkpoint import Checkpoints
 from prsgd.training.checkpoint_files import save_tensors
 from prsgd.training.clock import Clock
@@ -23,7 +24,7 @@ SILENT_GRADIENTS = 32  # of all workers, after which all processes exchange cont
 class Session:
     """What the training loop asks for. Every process takes part; the main one writes."""
 
-    def __init__(self, job: Job, workers: RowWorkers, trackers: list[Tracker]) -> None:
+    def __init__(self, job: Job, workers: RowWorkers, task: Bound, trackers: list[Tracker]) -> None:
         self.job = job
         self.run = job.run
         self.workers = workers
@@ -31,7 +32,7 @@ class Session:
         self.communicator = workers.communicator
         self.clock = Clock(self.communicator.clock)
         folder = RunFolder(job.folder)
-        self.metrics = Metrics(self.run, workers, self.clock, folder.version)
+        self.metrics = Metrics(self.run, workers, task, self.clock, folder.version)
         self.steps = self.metrics.info.steps  # T
         self.checkpoints = Checkpoints(folder, workers, self.metrics, self.run.checkpoint_seconds)
         self.silent_steps = max(1, SILENT_GRADIENTS // self.run.workers)

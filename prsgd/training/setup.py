@@ -6,13 +6,13 @@ import torch
 
 from prsgd.config.schema import Run
 from prsgd.distributed.communicator import Communicator
-from prsgd.tasks.base import Bound
+from prsgd.tasks.base import Draws
 from prsgd.training.generators import ForwardDraws
 from prsgd.training.module import build_module, watch_unused
 from prsgd.training.workers import RowWorkers
 
 
-def build_workers(run: Run, task: Bound, communicator: Communicator, bf16: bool) -> RowWorkers:
+def build_workers(run: Run, task: Draws, communicator: Communicator, bf16: bool) -> RowWorkers:
     """The hosted workers, all at the same x, which is a function of the seed."""
     model, draws, unused = build_module(run, bf16)
     if communicator.device.type == "cuda" and not bf16:

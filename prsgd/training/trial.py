@@ -65,6 +65,14 @@ def try_module(model: nn.Module, run: Run, batch: Nest, bf16: bool) -> tuple[tup
             f"{drawing[0]} draws random numbers in evaluation, so that no two are the same; draw "
             "in training only, as nn.Dropout does"
         )
+    _refuse_changes(model, layout, numbers)
+    if not all(torch.equal(own, value) for own, value in frozen):
+        raise Misfit(f"{label('', model)} changes frozen parameters in a step; make them buffers")
+    return unused, draws
+
+
+def _refuse_changes(model: nn.Module, layout: dict[str, Any], numbers: dict[str, float]) -> None:
+    """A Misfit where a step replaced tensors or changed numbers, which rows would not notice."""
     for name, found in _layout(model).items():
         if layout.get(name) != found:
             raise Misfit(
@@ -73,9 +81,6 @@ def try_module(model: nn.Module, run: Run, batch: Nest, bf16: bool) -> tuple[tup
     for name, number in _numbers(model).items():
         if numbers.get(name, number) != number:
             raise Misfit(f"{name} changes in a step, and is not resumed; keep it in a buffer")
-    if not all(torch.equal(own, value) for own, value in frozen):
-        raise Misfit(f"{label('', model)} changes frozen parameters in a step; make them buffers")
-    return unused, draws
 
 
 def _check(model: nn.Module, output: Any, shape: tuple[int, ...] | None) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from prsgd.algorithms.info import Part
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.ledger import Ledger, Round
-from prsgd.tasks.base import Bound, Nest, parts_of_nest, row_of_nest
+from prsgd.tasks.base import Draws, Nest, parts_of_nest, row_of_nest
 from prsgd.training.buffers import buffers, move, set_consensus
 from prsgd.training.generators import ForwardDraws
 from prsgd.training.optimizers import ALL, OptimizerSettings, build_optimizer
@@ -47,7 +47,7 @@ class RowWorkers:
         self,
         model: nn.Module,
         communicator: Communicator,
-        task: Bound,
+        task: Draws,
         settings: Settings,
         bf16: bool,
         forward_draws: ForwardDraws | None = None,
