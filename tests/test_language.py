@@ -161,6 +161,7 @@ def test_tokens_made_elsewhere(tmp_path: Path, run_of: RunOf, cache: Path) -> No
 def odd_texts(folder: Path) -> dict[str, tuple[str, str]]:
     (folder / "latin.txt").write_bytes(b"caf\xe9 " * 20)
     (folder / "short.txt").write_text("short")
+    (folder / "few.txt").write_text("few " * 300)
     (folder / "none").mkdir()
     (folder / "bins").mkdir()
     (folder / "bins/train.bin").write_bytes(b"123")
@@ -193,6 +194,10 @@ def odd_texts(folder: Path) -> dict[str, tuple[str, str]]:
             "data=digits: serves task=image_classification, not task=language_modeling",
         ),
         "heads": ("data=stdlib model.heads=3", "model.heads=3: must divide model.width=128"),
+        "long": (
+            "data=text data.root=few.txt",
+            "task.context=128: must be below 120, the length of the text to be tested on",
+        ),
         "parts": ("data=stdlib accumulate=3", "accumulate=3: must divide batch_size=16"),
     }
 

@@ -29,13 +29,20 @@ class LanguageModeling(Task):
         bits = Metric(f"bits_per_{token}", f"bits per {token}", "", "lower")
         return Measures("tokens", (bits,))
 
-    def samples(self, data: DataSet) -> int:
+    def samples(self, data: Any) -> int:
         """The windows of a pass, which begins anywhere in the first `context` tokens."""
-        n = data.train_samples() // self.context - 1
+        length: int = data.train_samples()
+        tested: int = data.test_samples()
+        n = length // self.context - 1
         if n < 1:
             raise UserError(
-                f"task.context={self.context}: must be at most {data.train_samples() // 2}, half "
-                "of the training text"
+                f"task.context={self.context}: must be at most {length // 2}, half of the training "
+                "text"
+            )
+        if tested <= self.context:
+            raise UserError(
+                f"task.context={self.context}: must be below {tested}, the length of the text to "
+                "be tested on"
             )
         return n
 
