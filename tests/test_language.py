@@ -156,6 +156,10 @@ def test_tokens_made_elsewhere(tmp_path: Path, run_of: RunOf, cache: Path) -> No
     with pytest.raises(UserError) as refusal:
         few.read(tmp_path, lambda items, n: iter(items))
     assert str(refusal.value) == "data.vocabulary=800: must be above 899, the largest token"
+    (tmp_path / "val.bin").write_bytes(b"\1\0" * 400)
+    with pytest.raises(UserError) as refusal:
+        few.read(tmp_path, lambda items, n: iter(items))
+    assert str(refusal.value) == f"data.root={tmp_path}: the tokens changed while they were read"
 
 
 def odd_texts(folder: Path) -> dict[str, tuple[str, str]]:

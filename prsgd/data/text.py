@@ -205,8 +205,12 @@ class Tokens(Rooted, TextSet):
         return self.vocabulary
 
     def content(self) -> str:
+        return " ".join(self._digests)
+
+    @cached_property
+    def _digests(self) -> list[str]:
         try:
-            return " ".join(map(digest_of, self._files))
+            return [digest_of(file) for file in self._files]
         except OSError as error:
             raise self._unreadable(Path(error.filename), error) from error
 
@@ -225,7 +229,10 @@ class Tokens(Rooted, TextSet):
     def read(self, downloads: Path, track: Track) -> Arrays:
         import numpy as np
 
-        splits = [np.frombuffer(read_bytes(file), "<u2").astype(np.int32) for file in self._files]
+        contents = [read_bytes(file) for file in self._files]
+        if [hashlib.sha256(content).hexdigest() for content in contents] != self._digests:
+            raise UserError(f"data.root={self.root}: the tokens changed while they were read")
+        splits = [np.frombuffer(content, "<u2").astype(np.int32) for content in contents]
         largest = max(int(split.max()) for split in splits)
         if largest >= self.vocabulary:
             raise UserError(
