@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 T = TypeVar("T")
-console = Console(highlight=False, soft_wrap=True, emoji=False)
-errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+PLAIN: Any = {"highlight": False, "emoji": False, "force_jupyter": False}
+console = Console(soft_wrap=True, **PLAIN)
+errors = Console(stderr=True, soft_wrap=True, **PLAIN)
 UNSEEN = (  # what a terminal obeys, turns round or cannot encode
     *(range(0x20), range(0x7F, 0xA0)),  # control characters
     *(range(0x2028, 0x202F), range(0x2066, 0x206A)),  # ends of lines, directions of writing
@@ -122,4 +123,4 @@ def track(items: Iterable[T], total: int, what: str = "reading data") -> Iterato
 
 def show(table: Table) -> None:
     """Print a table at its own width: a narrow terminal wraps lines rather than cells."""
-    Console(highlight=False, width=500).print(table)
+    Console(width=500, **PLAIN).print(table)

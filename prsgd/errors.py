@@ -1,4 +1,4 @@
-"""The two errors that prsgd tells its user in one line, and what a machine lacks in one line."""
+"""The errors that prsgd tells its user in one line, and what a machine lacks in one line."""
 
 import re
 
@@ -10,6 +10,10 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return " ".join(super().__str__().splitlines())
+
+
+class RunFailed(Exception):
+    """A run that was started from Python ended by an error, or by a signal to its processes."""
 
 
 class ProcessLost(Exception):

@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ def read_bytes(path: Path) -> bytes:
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace the file in one step: a reader sees the whole old text or the whole new one."""
-    half_done = path.with_name(f".{path.name}.{os.getpid()}")
+    half_done = path.with_name(f".{path.name}.{threading.get_native_id()}")
     try:
         with half_done.open("w", encoding="utf-8") as file:
             file.write(text)

@@ -19,6 +19,7 @@ FAILED = 1
 def main() -> None:
     """Carry out the command line; exits with the code that `help.OVERVIEW` documents."""
     outlast_the_terminal()
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silences the profiler's own log
     os.environ["MPLBACKEND"] = "agg"  # figures go into files; a notebook's backend may not be here
     try:
         code = dispatch(sys.argv[1:])

@@ -38,27 +38,18 @@ def main(arguments: list[str]) -> int:
 
 def write(options: argparse.Namespace, trusted: list[str]) -> None:
     """Draw the text and print it."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from prsgd.config.build import build_run
     from prsgd.run_folder import RunFolder
     from prsgd.tasks.language_modeling import LanguageModeling
     from prsgd.training.sample import sample
+    from prsgd.training.trained import trained
 
     run = build_run(RunFolder(options.folder).config(), trusted)
     if not isinstance(run.task, LanguageModeling):
         raise UserError(f"{options.folder}: its task is no language model, and it writes no text")
-    path = options.folder / "model.safetensors"
-    model = run.build_model()
-    try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{path} cannot be read ({first}); only a finished run has it") from error
     if getattr(run.data, "token", "") != "byte":
         raise UserError(f"{options.folder}: its tokens are not bytes, so nobody knows their text")
-    prompt = list(options.prompt.encode())
+    model, prompt = trained(run, options.folder), list(options.prompt.encode())
     amount = options.tokens, run.task.context, options.temperature, options.seed
-    text = bytes(prompt + sample(model.eval(), prompt, *amount)).decode("utf-8", "replace")
+    text = bytes(prompt + sample(model, prompt, *amount)).decode("utf-8", "replace")
     print("\n".join(printable(line) for line in text.split("\n")))

@@ -38,13 +38,16 @@ def execute(
     0 done, 1 failed, 3 diverged, 128 + signal interrupted; of a sweep, the worst.
     """
     from prsgd.cli import train_screens as screens
+    from prsgd.console import say
+    from prsgd.launch.notes import about_data, skipped
     from prsgd.launch.sweep import plan_runs, train_all
     from prsgd.launch.torchrun import torchrun_rank
     from prsgd.run_folder import ENDED
 
     planned = plan_runs(runs)
     if not torchrun_rank():
-        screens.show_data(planned)
+        for line in about_data(planned):
+            say(line)
     if dry_run:
         screens.show_plan(planned)
         return 0
@@ -55,7 +58,7 @@ def execute(
         if p.folder.status()[0] not in ENDED:
             pending.append(p)
         elif not torchrun_rank():
-            screens.show_skipped(p.folder, p.run.profile)
+            say(skipped(p.folder, p.run.profile))
     if not torchrun_rank():
         keep_figures(planned, figures)
     codes = train_all(pending, len(planned))

@@ -13,22 +13,6 @@ from prsgd.launch.sweep import PlannedRun
 from prsgd.run_folder import ENDED, RunFolder
 
 
-def show_data(planned: Sequence[PlannedRun]) -> None:
-    """Say what was found of the user's own data, and what of them is dropped."""
-    lines = {}
-    for p in planned:
-        data, n = p.run.data, p.run.samples()
-        lines[f"{data.name()}: {data.found()}"] = bool(data.found())
-        dropped = n - p.run.drawn_per_epoch(n) if p.run.remainder == "drop" else 0
-        place = f"N = {p.run.workers}, b = {p.run.batch_size}"
-        lines[
-            f"remainder=drop: {dropped:,} of {n:,} {p.run.task.sample} in each epoch ({place})"
-        ] = dropped > 0
-    for line, is_true in lines.items():
-        if is_true:
-            say(line)
-
-
 def show_plan(planned: Sequence[PlannedRun]) -> None:
     """What a dry run prints."""
     lines, seconds = zip(*map(forecast, planned), strict=True)
@@ -67,17 +51,6 @@ def forecast(planned: PlannedRun) -> tuple[dict[str, str], float]:
         "status": status,
     }
     return line, seconds
-
-
-def show_skipped(folder: RunFolder, profile: bool) -> None:
-    """The line for a run that is not trained again; `profile` says that a profile was asked for."""
-    status, why = folder.status()
-    last = folder.last_metrics()
-    note = ", and not profiled: choose another out" if profile else ""
-    metric = folder.measures().main
-    value = f"test {metric.title} {metric.shown(last[metric.column])}" if last else ""
-    result = value if status == "done" and last else why
-    say(f"{folder.path} is {status} ({result}): skipped{note}")
 
 
 def show_results(folders: Sequence[RunFolder]) -> None:

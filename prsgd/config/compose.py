@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,24 +46,24 @@ def compose(
             composed.append(config)
             return
         sent += 1
-        if code := on_elsewhere(*_built(_plain([config]))):
+        if code := on_elsewhere(*_built(plain([config]))):
             raise SystemExit(code)
 
     config_dirs(arguments)
     with scratch_folder() as nowhere:  # for the files that Hydra writes of a sweep
-        for_hydra = list(_for_hydra(arguments, nowhere))
-        sys.argv = ["prsgd train", *for_hydra]
+        typed = list(_for_hydra(arguments, nowhere))
+        sys.argv = ["prsgd train", *typed]
         try:
             collect()
-            plain = _plain(composed)
+            configs = plain(composed)
         except UserError:
             raise
         except Exception as error:
-            raise UserError(explain(error, for_hydra, config_dirs(arguments))) from error
+            raise UserError(explain(error, typed, config_dirs(arguments))) from error
     if not composed and not sent and {"-m", "--multirun"} & {*arguments}:
         raise UserError("-m: the sweep is empty; one of its keys has no values")
     try:
-        return _built(plain)
+        return _built(configs)
     except UserError as error:
         raise UserError(with_source(str(error), arguments)) from error
 
@@ -81,6 +81,11 @@ def _for_hydra(arguments: list[str], nowhere: Path) -> Iterator[str]:
     yield from (a for a in arguments if a not in overrides)
     if not any("hydra/launcher=" in a or "hydra.sweep.dir=" in a for a in arguments):
         yield f"hydra.sweep.dir={nowhere}"
+    yield from for_hydra(overrides)
+
+
+def for_hydra(overrides: Iterable[str]) -> Iterator[str]:
+    """Overrides in Hydra's grammar, under the names that the keys have."""
     for override in overrides:
         key, _, value = override.partition("=")
         if value.startswith("~/") and not re.search("['\"]", value):
@@ -88,7 +93,7 @@ def _for_hydra(arguments: list[str], nowhere: Path) -> Iterator[str]:
         yield f"{ALIASES.get(key, key)}={value}"
 
 
-def _plain(composed: list[DictConfig]) -> list[dict[str, Any]]:
+def plain(composed: list[DictConfig]) -> list[dict[str, Any]]:
     """The configurations as plain mappings, one for each run: some have a table of runs."""
     from omegaconf import OmegaConf
 
@@ -96,11 +101,15 @@ def _plain(composed: list[DictConfig]) -> list[dict[str, Any]]:
     return [OmegaConf.to_container(row, resolve=True) for row in rows]  # type: ignore[misc]
 
 
-def _built(plain: list[dict[str, Any]]) -> tuple[list[Run], dict[str, Any]]:
+def _built(configs: list[dict[str, Any]]) -> tuple[list[Run], dict[str, Any]]:
     """The runs of the configurations, and what they say of figures."""
-    figures = plain[-1].get("figures", {}) if plain else {}
-    own = [{k: v for k, v in config.items() if k not in NOT_KEYS} for config in plain]
-    return [build_run(config) for config in own], figures
+    figures = configs[-1].get("figures", {}) if configs else {}
+    return [build_run(keys_of_run(config)) for config in configs], figures
+
+
+def keys_of_run(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A composed configuration without what an experiment says beside the keys of its runs."""
+    return {key: value for key, value in config.items() if key not in NOT_KEYS}
 
 
 def config_dirs(arguments: list[str]) -> list[Path]:

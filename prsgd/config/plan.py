@@ -24,8 +24,9 @@ class Machine:
 class Plan:
     """How to start one run.
 
-    `start` is `in_process`, `fork` or `spawn` for ranks of an agent of our own, or `torchrun` where
-    this process is a rank of somebody else's.
+    `start` is `in_process`, `fork` or `spawn` for ranks of an agent of our own, `fresh` where a
+    fresh interpreter is to be that agent, or `torchrun` where this process is a rank of somebody
+    else's.
     """
 
     device: str
@@ -52,11 +53,17 @@ class Job:
     title: str = ""  # for the screen: the run's name and its place in a sweep
 
 
-def decide(run: Run, machine: Machine, environment: Mapping[str, str], alone: bool = True) -> Plan:
+def decide(
+    run: Run,
+    machine: Machine,
+    environment: Mapping[str, str],
+    alone: bool = True,
+    may_fork: bool = True,
+) -> Plan:
     """Everything about starting `run`; `UserError` where the machine cannot do it.
 
     `alone` says that this process starts no other run. Only then may it compute itself, since
-    torch's threads do not survive a fork.
+    torch's threads do not survive a fork. One that computes already may not fork.
     """
     if run.device == "cuda" and not machine.gpus:
         raise UserError("device=cuda: there is no CUDA GPU here; it must be auto or cpu")
@@ -66,7 +73,8 @@ def decide(run: Run, machine: Machine, environment: Mapping[str, str], alone: bo
         start = "torchrun"
     else:
         here = processes = _of_our_own(run, machine, device)
-        start = _start_method(machine, device, in_process=alone and processes == 1)
+        in_process = processes == 1 and (alone or not may_fork)
+        start = _start_method(machine, device, in_process, may_fork)
     native = "bf16" if machine.bf16[device] else "fp32"
     return Plan(
         device=device,
@@ -112,7 +120,9 @@ def _of_our_own(run: Run, machine: Machine, device: str) -> int:
     return processes
 
 
-def _start_method(machine: Machine, device: str, in_process: bool) -> str:
+def _start_method(machine: Machine, device: str, in_process: bool, may_fork: bool) -> str:
     if in_process:
         return "in_process"
+    if not may_fork:
+        return "fresh"
     return "fork" if machine.linux and device == "cpu" else "spawn"

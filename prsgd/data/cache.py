@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,7 +84,7 @@ def _build(data: DataSet, path: Path, track: Track) -> None:
     for leftover in path.parent.glob(f".{path.stem}.*"):
         leftover.unlink()
     found = data.read(path.parent / "downloads", track)
-    half_done = path.with_name(f".{path.stem}.{os.getpid()}")
+    half_done = path.with_name(f".{path.stem}.{threading.get_native_id()}")
     try:
         facts = {name: json.dumps(value) for name, value in found.facts.items()}
         save_file(found.arrays, half_done, facts)

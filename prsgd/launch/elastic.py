@@ -95,13 +95,18 @@ def rank_main(meeting: Meeting, job: Job, interrupt: Interrupt) -> int:
 def follow_agent() -> None:
     """Leave the terminal's Ctrl-C to the agent, which tells every rank, and end when it ends."""
     os.setsid()
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+    end_with_parent()
     for number in SIGNAL_WEIGHTS:
         signal.signal(number, signal.SIG_DFL)
     if _orphaned():
         os._exit(CODES["failed"])
+
+
+def end_with_parent() -> None:
+    """Be sent SIGTERM when the process that started this one ends."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 def _orphaned() -> bool:

@@ -62,9 +62,8 @@ def _try_apart(run: Run, plan: Plan) -> int | str:
         found: int | str = answer.recv()
     except EOFError:
         process.join()
-        name = called("model", type(run.model))
         code = process.exitcode
-        return f"model._target_={name}: the process that tried it ended with exit code {code}"
+        return f"{run.model.origin}: the process that tried it ended with exit code {code}"
     process.join()
     return found
 

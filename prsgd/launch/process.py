@@ -35,7 +35,6 @@ def work(job: Job, interrupt: Interrupt, meeting: Meeting | None = None) -> int:
 
 def prepare_torch(plan: Plan) -> None:
     """Settings of torch and of the C library that hold for the whole process."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silences the profiler's own log
     import torch
 
     keep_freed_memory()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,10 +41,11 @@ class PlannedRun:
         return self.run.steps(self.run.samples())
 
 
-def plan_runs(runs: Sequence[tuple[Run, Path | None]]) -> list[PlannedRun]:
+def plan_runs(runs: Sequence[tuple[Run, Path | None]], may_fork: bool = True) -> list[PlannedRun]:
     """How and where each would run, in a folder of its own or in the one given.
 
-    Everything that can be checked beforehand is. Of runs with one name the first is kept.
+    Everything that can be checked beforehand is. Of runs with one name the first is kept. Unless
+    this process `may_fork`, a fresh interpreter starts the ranks.
     """
     for run, folder in runs:
         run.steps(run.samples())
@@ -53,7 +55,7 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]]) -> list[PlannedRun]:
     machine = this_machine()
     planned: dict[Path, PlannedRun] = {}
     for run, given in runs:
-        plan = decide(run, machine, os.environ, alone=len(runs) == 1)
+        plan = decide(run, machine, os.environ, len(runs) == 1, may_fork)
         decided = replace(run, precision=plan.precision, data=run.data.located())
         path = given or Path(run.out).expanduser() / _name(decided)
         if given:
@@ -136,26 +138,37 @@ def train_all(pending: Sequence[PlannedRun], planned: int) -> list[int]:
     for number, (p, cache) in enumerate(zip(pending, caches, strict=True), 1):
         name = p.folder.path.name
         title = name if planned == 1 else f"[{number}/{len(pending)}] {name}"
-        job = Job(p.run, p.plan, p.folder.path, cache, title)
-        codes.append(launch(job) if torchrun_rank() else _train(p, job))
+        codes.append(_train(Job(p.run, p.plan, p.folder.path, cache, title)))
         if codes[-1] >= 128:
             break
     return codes
 
 
-def _train(planned: PlannedRun, job: Job) -> int:
-    """Launch a job as the process that owns its folder; returns the exit code."""
-    folder = planned.folder
-    folder.create(planned.run.as_dict(), planned.run.measures())
+def _train(job: Job) -> int:
+    """Launch a job, by the process that owns its folder; returns the exit code."""
+    if torchrun_rank():
+        return launch(job)
     try:
-        with folder.held(print_error):
-            if gave_up(folder):
-                raise UserError(f"{job.folder.name} failed: {folder.status()[1]}")
-            folder.set_status("running")
+        with owned(job):
             return launch(job)
     except (UserError, OSError) as error:
         print_error(why(error))
         return 1
+
+
+@contextmanager
+def owned(job: Job) -> Iterator[None]:
+    """The job's folder has its configuration, and nobody else trains in it meanwhile.
+
+    `UserError` where somebody does, or where the run has failed for good.
+    """
+    folder = RunFolder(job.folder)
+    folder.create(job.run.as_dict(), job.run.measures())
+    with folder.held(print_error):
+        if gave_up(folder):
+            raise UserError(f"{job.folder.name} failed: {folder.status()[1]}")
+        folder.set_status("running")
+        yield
 
 
 def check_writable(folder: Path) -> None:

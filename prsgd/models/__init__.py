@@ -29,9 +29,18 @@ class Model(ABC):
         """Whether a forward pass in training draws random numbers, as dropout does."""
         return False
 
+    @property
+    def origin(self) -> str:
+        """What an error calls a model that is not prsgd's own."""
+        return f"model._target_={type(self).__module__}.{type(self).__qualname__}"
+
     def check(self) -> str:
         """What its keys say against each other, as "KEY=VALUE: must be ..."; empty if nothing."""
         return ""
+
+    def asked(self) -> list[str]:
+        """The facts that `build` asks for."""
+        return [*signature(self.build).parameters]
 
     @abstractmethod
     def build(self, *facts: Any, **named: Any) -> nn.Module:
@@ -43,19 +52,14 @@ class Model(ABC):
         """
 
 
-def asked(model: Model) -> list[str]:
-    """The facts that a model's `build` asks for."""
-    return [*signature(model.build).parameters]
-
-
 def build_by_name(model: Model, facts: Mapping[str, Any]) -> nn.Module:
     """The module, with the facts that it asks for; `UserError` where nobody tells them."""
-    if missing := [name for name in asked(model) if name not in facts]:
+    if missing := [name for name in model.asked() if name not in facts]:
         raise UserError(
             f"model: {model.title} asks for {', '.join(missing)}, and the task tells "
             f"{', '.join(facts)}; choose a model or a task that fits"
         )
-    return model.build(**{name: facts[name] for name in asked(model)})
+    return model.build(**{name: facts[name] for name in model.asked()})
 
 
 @dataclass

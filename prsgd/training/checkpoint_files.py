@@ -151,13 +151,19 @@ def counters(folder: Path, step: int) -> dict[str, Any]:
 
 
 def load(folder: Path, step: int, tensors: dict[str, Tensor]) -> None:
-    """Fill the tensors, in place, with those of the same name in a checkpoint."""
+    """Fill the tensors, in place, with those of the same name and shape in a checkpoint."""
     path = folder / f"{step:09d}"
     missing = set(tensors)
     for part in _manifest(path)["parts"]:
         with safe_open(path / part, "pt") as file:
             for name in missing & set(file.keys()):
-                tensors[name].copy_(file.get_tensor(name))
+                found = file.get_tensor(name)
+                if found.shape != tensors[name].shape:
+                    raise UserError(
+                        f"checkpoint {path.name} in {folder} is of another model: {name} has the "
+                        f"shape {tuple(found.shape)}, and this one {tuple(tensors[name].shape)}"
+                    )
+                tensors[name].copy_(found)
                 missing.remove(name)
     if missing:
         raise UserError(f"checkpoint {path.name} in {folder} lacks {min(missing)}")

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import RawValue
-from threading import Event, Thread
+from threading import Event, Thread, current_thread, main_thread
 from types import FrameType
 from typing import Any
 
@@ -50,6 +50,7 @@ class Interrupt:
     that has the object, whether that process had started by then or not. A signal sent to another
     process stays there: torch ends the surviving ranks by SIGTERM when one has died, and that must
     stop nobody else. A second SIGTERM changes nothing: a scheduler may send one to every process.
+    Python lets only its main thread handle signals; in any other the object hears none.
     """
 
     def __init__(self, shared: bool = False) -> None:
@@ -68,6 +69,8 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         self._own = 0
+        if current_thread() is not main_thread():
+            return self
         for number in SIGNAL_WEIGHTS:
             before = signal.getsignal(number)
             if number == signal.SIGHUP and before == signal.SIG_IGN:  # the run was started by nohup
@@ -82,9 +85,12 @@ class Interrupt:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self._own and number == signal.SIGINT:
-            for child in multiprocessing.active_children():
-                child.kill()
-            os._exit(128 + number)
+            self._end_at_once()
         self._own = self._own or SIGNAL_WEIGHTS[signal.Signals(number)]
         if os.getpid() == self._agent:
             self._of_agent.value = self._own
+
+    def _end_at_once(self) -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+        os._exit(128 + signal.SIGINT)

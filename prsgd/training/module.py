@@ -13,7 +13,6 @@ from torch.nn.parameter import is_lazy
 from prsgd.config.registry import PATHS, called
 from prsgd.config.schema import Run
 from prsgd.errors import UserError, why
-from prsgd.models import asked
 from prsgd.rng import Purpose, generator
 from prsgd.tasks.base import Nest, shapes
 from prsgd.training.fit import Misfit, misfits
@@ -47,12 +46,11 @@ def build_module(run: Run, bf16: bool) -> Ready:
     A UserError if rows cannot train it.
     """
     start = int(generator(Purpose.MODEL, run.seed).integers(1 << 31))
-    name = called("model", type(run.model))
-    if name in PATHS["model"]:
+    if called("model", type(run.model)) in PATHS["model"]:
         with generators_restored(start):
             return Ready(run.build_model(), run.model.draws)
     batch, facts = example(run), run.task.facts(run.data)
-    told = ", ".join(f"{name}={facts.get(name)}" for name in asked(run.model))
+    told = ", ".join(f"{name}={facts.get(name)}" for name in run.model.asked())
     stage = f"build({told})"
     try:
         with generators_restored(start):
@@ -71,9 +69,9 @@ def build_module(run: Run, bf16: bool) -> Ready:
     except UserError:
         raise
     except Misfit as misfit:
-        raise UserError(f"model._target_={name}: {misfit}") from misfit
+        raise UserError(f"{run.model.origin}: {misfit}") from misfit
     except (Exception, SystemExit) as error:
-        line = f"model._target_={name}: {stage} fails ({type(error).__name__}: {why(error)})"
+        line = f"{run.model.origin}: {stage} fails ({type(error).__name__}: {why(error)})"
         raise UserError(line) from error
     for path in unused:
         module.get_parameter(path).requires_grad_(False)

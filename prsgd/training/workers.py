@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -105,10 +106,12 @@ class RowWorkers:
         self.g.zero_()
         rows = [worker - self.communicator.local_workers.start for worker in self.active]
         batch = self.draw(rows) if rows else None
-        for place, (worker, row) in enumerate(zip(self.active, rows, strict=True)):
-            if self.forward_draws:
-                self.forward_draws.begin(worker, int(self.draws[row]))
-            self.losses[row] = self._backward(row, row_of_nest(batch, place))
+        with self.forward_draws or nullcontext():
+            for place, (worker, row) in enumerate(zip(self.active, rows, strict=True)):
+                if self.forward_draws:
+                    self.forward_draws.begin(worker, int(self.draws[row]))
+                self.losses[row] = self._backward(row, row_of_nest(batch, place))
+        for row in rows:
             self.draws[row] += 1
             self.loss_sums[row] += self.losses[row]
             self._scratch.copy_(self.g[row])  # the rounding of dot depends on the address
@@ -116,8 +119,6 @@ class RowWorkers:
             self.norm_sums[row] += squared
             if self.clip:
                 self.g[row] *= (self.clip / (squared.sqrt() + CLIP_EPS)).clamp(max=1)
-        if self.forward_draws:
-            self.forward_draws.end()
 
     def draw(self, rows: list[int]) -> Nest:
         """The next batches of these rows, which are those of the active workers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import current_thread, main_thread
 from typing import Any
 
 from rich import progress as bars
@@ -24,7 +25,7 @@ class ConsoleTracker(Tracker):
         self.epochs = run.epochs
         self.measures = run.measures()
         self.unit = SHORT.get(self.measures.unit, self.measures.unit)
-        self.live = console.is_terminal
+        self.live = console.is_terminal and current_thread() is main_thread()
         self.bar = bars.Progress(
             bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(bar_width=20),

@@ -1,0 +1,165 @@
+"""Train one run from Python."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from prsgd.api.compose import composed, in_grammar
+from prsgd.api.objects import Objects
+from prsgd.api.result import Result
+from prsgd.config.naming import curve_config, run_name
+from prsgd.config.plan import Job
+from prsgd.config.schema import Run
+from prsgd.console import say, track
+from prsgd.data.cache import prepare
+from prsgd.data.digest import cache_folder
+from prsgd.errors import UserError
+from prsgd.launch.notes import about_data, skipped
+from prsgd.launch.sweep import PlannedRun, plan_runs
+from prsgd.launch.torchrun import torchrun_rank
+from prsgd.run_folder import ENDED, RunFolder
+
+
+def train(
+    run: Run | None = None,
+    *,
+    model: Any = None,
+    data: Any = None,
+    loss: Any = None,
+    resume: str | Path | None = None,
+    **keys: Any,
+) -> Result:
+    """Train a run to its end and return what came out.
+
+    The run is a composed one, or the default one with other `keys`: `train(interval=8, workers=4)`.
+    As on the command line, a run that has ended is not trained again, and an unfinished one goes
+    on.
+
+    Objects of your own may take the place of choices:
+
+    - `model`: a torch.nn.Module, which is copied, or a class or function that makes one. It is
+      called with those facts of the data that its parameters without a default are named after,
+      such as `features` and `outputs`.
+    - `data`: (train, test), each a torch Dataset of (x, y) or a pair of arrays. They are read once,
+      into memory. Whole numbers as y are classes, other numbers are a regression's targets.
+    - `loss`: `loss(output, target)`, a scalar mean; by default cross-entropy or the squared error.
+
+    A run of objects has no identity: each call begins a new one, in a folder with a number, unless
+    `resume` names the folder of one that is to go on. Where P > 1 the processes start in a fresh
+    interpreter, which has to import the class of the model and the loss. What it cannot import is
+    trained in this process, as a line says.
+
+    Raises a UserError for what the command line refuses, with the same line, and a RunFailed for a
+    run that ended by an error. A run that diverges is returned. An interrupt leaves a checkpoint.
+    """
+    objects, chosen = _objects(model, data, loss)
+    keys = {**chosen, **keys}
+    recorded = run is None and resume is not None and not objects and {*keys} <= {"plugins"}
+    config = _recorded(resume) if recorded else _config(run, keys)
+    run = objects.run(config, keys.get("plugins", []) if recorded else None)
+    if objects and torchrun_rank() is not None:
+        raise UserError(
+            "objects cannot be trained under torchrun: a package in plugins can, by prsgd train"
+        )
+    alone = bool(objects) and objects.names() is None
+    if alone and run.processes != 1:
+        if run.workers > 1:
+            say("a fresh interpreter cannot import what was given: training here, with P = 1")
+        run = replace(run, processes=1)
+    folder = None
+    if resume is not None:
+        folder = Path(resume).expanduser()
+        _refuse_other_keys(folder, run)
+    elif objects:
+        folder = next(_new_folders(run))
+    [planned] = plan_runs([(run, folder)], may_fork=False)
+    for line in about_data([planned]):
+        say(line)
+    if planned.folder.status()[0] in ENDED:
+        say(skipped(planned.folder, run.profile))
+        return _result(planned.run, planned.folder)
+    is_new = bool(objects) and resume is None
+    return _result(planned.run, _train(planned, objects, is_new))
+
+
+def _objects(model: Any, data: Any, loss: Any) -> tuple[Objects, dict[str, str]]:
+    """The objects among what was given, and the choices, which are names."""
+    chosen = {name: own for name, own in (("model", model), ("data", data)) if isinstance(own, str)}
+    own_data = None
+    if data is not None and "data" not in chosen:
+        from prsgd.data.given import given
+
+        own_data = given(data)
+        chosen["task"] = own_data.suits()
+    if loss is not None and not callable(loss):
+        raise UserError(f"loss={loss!r}: must be a function of output and target")
+    return Objects(None if "model" in chosen else model, own_data, loss), chosen
+
+
+def _recorded(folder: Any) -> dict[str, Any]:
+    return RunFolder(Path(folder).expanduser()).config()
+
+
+def _config(run: Run | None, keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain configuration, without the objects."""
+    if run is not None:
+        given = [key for key in keys if key != "task"]
+        if given:
+            raise UserError(f"{given[0]}: belongs into prsgd.compose, which made the run")
+        return run.as_dict()
+    return composed([f"{key}={in_grammar(value)}" for key, value in keys.items()])
+
+
+def _refuse_other_keys(folder: Path, run: Run) -> None:
+    """`UserError` where the run would not have the curve of the one in the folder."""
+    record, now = RunFolder(folder).config(), run.as_dict()
+    before, after = (curve_config(config) for config in (record, now))
+    for key in sorted({*before, *after}):
+        if before.get(key) != after.get(key):
+            raise UserError(
+                f"resume={folder}: {key} was {before.get(key)} and is {after.get(key)}; "
+                "only what does not decide the curve may change"
+            )
+
+
+def _new_folders(run: Run) -> Iterator[Path]:
+    """Folders that are not there yet, named after the run and numbered."""
+    stem, _, _ = run_name(run, run.precision, "").rpartition("-")
+    title = re.sub(r"\W+", "", run.model.title)
+    places = (Path(run.out).expanduser() / f"{stem}-{title}-{number}" for number in count(1))
+    return (place for place in places if not place.exists())
+
+
+def _result(run: Run, folder: RunFolder) -> Result:
+    return Result(run, folder.path, *folder.status())
+
+
+def _train(planned: PlannedRun, objects: Objects, is_new: bool) -> RunFolder:
+    """Train a planned run; returns the folder that it has."""
+    from prsgd.api.apart import train_apart
+    from prsgd.api.here import train_here
+
+    cache = prepare(planned.run.data, cache_folder(), track)
+    path = _made(planned) if is_new else planned.folder.path
+    job = Job(planned.run, planned.plan, path, cache)
+    if planned.plan.start == "fresh":
+        train_apart(job, objects)
+    else:
+        train_here(job)
+    return RunFolder(path)
+
+
+def _made(planned: PlannedRun) -> Path:
+    """A new folder of this run's own, which no other thread or process has made."""
+    for path in _new_folders(planned.run):
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            continue
+    raise AssertionError

@@ -1,0 +1,357 @@
+"""prsgd in Python: what is composed, trained and read there is what the command line has."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import Command, table
+
+import prsgd
+from prsgd.config.compose import compose as compose_arguments
+
+SMALL = (
+    *("data=synthetic", "data.size=8", "data.train=160", "data.test=40", "model=mlp"),
+    *("workers=2", "batch_size=4", "epochs=1", "lr=0.05", "precision=fp32", "threads=1"),
+)
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def prsgd_command(request: pytest.FixtureRequest) -> Command:
+    command: Command = request.getfixturevalue("prsgd")
+    return command
+
+
+@contextmanager
+def nothing_changed() -> Iterator[None]:
+    """Nothing of the process is other than before."""
+
+    def state() -> Any:
+        handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+        numpys = [str(part) for part in np.random.get_state()]
+        draws = torch.get_rng_state().tolist(), numpys, random.getstate()
+        return {
+            "arguments": list(sys.argv),
+            "environment": {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"},
+            "folder": Path.cwd(),
+            "path": list(sys.path),
+            "signal handlers": handlers,
+            "draws": draws,
+            "threads": torch.get_num_threads(),
+        }
+
+    before = state()
+    yield
+    after = state()
+    assert [key for key in before if before[key] != after[key]] == []
+
+
+def refusal(*overrides: str, **options: Any) -> str:
+    with pytest.raises(prsgd.UserError) as caught:
+        prsgd.compose(*overrides, **options)
+    return str(caught.value)
+
+
+# composing -------------------------------------------------------------------------------------
+
+
+def test_import_is_free() -> None:
+    code = (
+        "import sys, prsgd; print(prsgd.__version__, dir(prsgd)); "
+        "print({'torch', 'hydra', 'pandas', 'numpy'} & {*sys.modules})"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert shown.stdout.endswith("set()\n"), shown
+    assert all(name in shown.stdout for name in prsgd.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'prsgd' has no attribute 'trian'"):
+        _ = prsgd.trian
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("+experiment=quickstart", "interval=8", "workers=4"),
+        ("algorithm=diloco", "optimizer=adamw", "lr=0.001"),
+        ("data=image_folder", "data.root=~/pictures"),
+        ("+experiment=quickstart_lm",),
+    ],
+)
+def test_composed_is_what_the_command_line_composes(overrides: tuple[str, ...]) -> None:
+    with nothing_changed():
+        run = prsgd.compose(*overrides)
+    [same], _ = compose_arguments([*overrides])
+    assert run == same
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["interva=3"], "interva: there is no such key; did you mean interval?"),
+        (["interval=0"], "interval=0: must be a whole number of at least 1"),
+        (["interval=x y"], "interval=x y: must be a whole number of at least 1"),
+        (["-m"], "-m: must be KEY=VALUE; flags are the command line's"),
+        (
+            ["interval=1,2"],
+            "interval: several values are several runs; in Python compose each run on its own",
+        ),
+        (
+            ["+experiment=rate"],
+            "+experiment=rate: sweeps over lr; in Python compose each run on its own",
+        ),
+        (
+            ["+experiment=speedup"],
+            "+experiment=speedup: makes 24 runs; in Python compose each run on its own",
+        ),
+        (["lr=[1"], "cannot read the arguments: lr=[1 is not of the form KEY=VALUE"),
+    ],
+)
+def test_what_is_wrong_is_one_line(overrides: list[str], line: str) -> None:
+    with nothing_changed():
+        assert refusal(*overrides) == line
+
+
+def test_a_wrong_choice_names_the_nearest() -> None:
+    line = refusal("model=resnt8")
+    assert line.startswith("model=resnt8: must be one of ")
+    assert line.endswith("did you mean resnet8?")
+
+
+def test_choices_of_ones_own(tmp_path: Path) -> None:
+    assert refusal(config_dir="nowhere") == "config_dir=nowhere: must be a folder"
+    own = tmp_path / "my choices" / "model"
+    own.mkdir(parents=True)
+    (own / "wide.yaml").write_text("_target_: prsgd.models.MLP\nwidth: 99\n")
+    run = prsgd.compose("model=wide", config_dir=own.parent)
+    assert run.model.width == 99
+    assert "wide" in refusal("model=wode", config_dir=own.parent)
+
+
+def test_composing_leaves_the_hydra_of_the_program_alone(tmp_path: Path) -> None:
+    (tmp_path / "app.yaml").write_text("answer: 42\n")
+    code = f"""
+import hydra, prsgd
+@hydra.main(config_path={str(tmp_path)!r}, config_name="app", version_base=None)
+def main(config):
+    run = prsgd.compose("interval=3")
+    from hydra.core.hydra_config import HydraConfig
+    print(run.interval, hydra.compose("app").answer, HydraConfig.get().job.name)
+    print(hydra.version.getbase())
+main()
+"""
+    (tmp_path / "app.py").write_text(code)
+    shown = subprocess.run([sys.executable, "app.py"], capture_output=True, text=True)
+    assert shown.stdout.startswith("3 42 app\n1.3\n"), shown
+
+
+def test_composing_in_threads() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        runs = list(pool.map(lambda i: prsgd.compose(f"interval={i}"), range(1, 9)))
+    assert [run.interval for run in runs] == [*range(1, 9)]
+
+
+# training --------------------------------------------------------------------------------------
+
+
+def test_trained_is_what_the_command_line_trains(prsgd_command: Command, tmp_path: Path) -> None:
+    with nothing_changed():
+        result = prsgd.train(prsgd.compose(*SMALL, "processes=1"))
+    shown = prsgd_command("train", *SMALL, "processes=1", "out=other")
+    assert shown.returncode == 0, shown
+    [other] = (tmp_path / "other").glob("prsgd-*")
+    assert result.folder == Path("runs") / other.name
+    assert table(result.folder).equals(table(other))
+    assert (result.folder / "config.yaml").read_text().replace("out: runs", "out: other") == (
+        other / "config.yaml"
+    ).read_text()
+    assert result.status == "done"
+    assert list(result.metrics["step"]) == [0, 20]
+    assert list(result.rounds["step"]) == [8, 16, 20]
+    assert repr(result) == (
+        f"Result(done, training loss {result.metrics.consensus_train_loss.iloc[-1]:.4f}, test "
+        f"accuracy {result.metrics.test_accuracy.iloc[-1]:.2%}, 3 rounds; {result.folder})"
+    )
+
+
+def test_keys_are_enough() -> None:
+    keys = dict(item.split("=") for item in SMALL)
+    result = prsgd.train(**keys, processes=1, betas=[0.9, 0.5], profile=False)
+    assert result.folder == prsgd.train(prsgd.compose(*SMALL, "processes=1")).folder
+
+
+def test_what_has_ended_is_not_trained_again(capsys: pytest.CaptureFixture[str]) -> None:
+    run = prsgd.compose(*SMALL, "processes=1")
+    first = prsgd.train(run)
+    capsys.readouterr()
+    again = prsgd.train(run)
+    assert capsys.readouterr().out.startswith(f"{first.folder} is done (test accuracy ")
+    assert again.metrics.equals(first.metrics)
+
+
+def test_the_processes_of_a_run_start_in_a_fresh_interpreter(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exact = (*SMALL, "reduction=exact")
+    with nothing_changed():
+        one = prsgd.train(prsgd.compose(*exact, "processes=1", "out=one"))
+        capsys.readouterr()
+        two = prsgd.train(prsgd.compose(*exact, "processes=2", "out=two"))
+    assert "training loss" in capsys.readouterr().out
+    assert table(one.folder).equals(table(two.folder))
+    environment = (two.folder / "environment.json").read_text()
+    assert '"processes": 2' in environment
+
+
+def test_the_trained_model_evaluates_as_its_run_did() -> None:
+    result = prsgd.train(prsgd.compose(*SMALL, "processes=1", "data.crop=0", "data.flip=false"))
+    from conftest import bound
+
+    with nothing_changed():
+        model = result.model()
+    assert not model.training
+    task = bound(result.run, Path(os.environ["XDG_CACHE_HOME"]) / "prsgd")
+    with torch.no_grad():
+        sums = sum(task.evaluate(model, chunk) for chunk in task.chunks("test"))
+    found = task.summary(sums)
+    assert found["loss"] == pytest.approx(result.metrics.test_loss.iloc[-1], abs=1e-6)
+    assert found["accuracy"] == result.metrics.test_accuracy.iloc[-1]
+
+
+def test_what_diverges_is_returned() -> None:
+    result = prsgd.train(prsgd.compose(*SMALL, "processes=1", "lr=1e30"))
+    assert result.status == "diverged"
+    assert "the training loss is" in result.why
+    assert repr(result).startswith("Result(diverged: the training loss is")
+    with pytest.raises(prsgd.UserError, match="only a finished run has it"):
+        result.model()
+
+
+def test_a_composed_run_takes_no_more_keys() -> None:
+    run = prsgd.compose(*SMALL)
+    with pytest.raises(prsgd.UserError, match=r"^lr: belongs into prsgd\.compose, which"):
+        prsgd.train(run, lr=1)
+    with pytest.raises(prsgd.UserError, match=r"^model: belongs into prsgd\.compose"):
+        prsgd.train(run, model="mlp")
+    with pytest.raises(prsgd.UserError, match=r"^trian: there is no such key"):
+        prsgd.train(trian=3)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_who_trains_there_already_is_named(processes: int) -> None:
+    from prsgd.run_folder import RunFolder
+
+    run = prsgd.compose(*SMALL, f"processes={processes}")
+    result = prsgd.train(run)
+    folder = RunFolder(result.folder)
+    folder.set_status("interrupted", "SIGINT at step 3")
+    with folder.held(print), pytest.raises(prsgd.UserError, match="is being trained by process"):
+        prsgd.train(run)
+    assert folder.status() == ("interrupted", "SIGINT at step 3")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_that_fails_is_an_exception(
+    processes: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder stands where the trained model belongs."""
+    run = prsgd.compose(*SMALL, f"processes={processes}", "restarts=0")
+    folder = prsgd.train(run).folder
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+    for checkpoint in (folder / "checkpoint").iterdir():
+        for file in checkpoint.iterdir():
+            file.unlink()
+        checkpoint.rmdir()
+    from prsgd.run_folder import RunFolder
+
+    RunFolder(folder).set_status("interrupted", "SIGINT at step 3")
+    with pytest.raises(prsgd.RunFailed, match=f"^{folder.name} failed: .*model.safetensors"):
+        prsgd.train(run)
+
+
+def test_runs_in_threads_are_what_they_are_alone() -> None:
+    """Two runs whose forward passes draw, at the same time."""
+    text = (
+        *("data=stdlib", "model.depth=1", "model.width=16", "model.heads=2", "model.dropout=0.3"),
+        *("task.context=16", "batch_size=2", "workers=2", "epochs=0.00005", "processes=1"),
+        *("evaluate_samples=2", "threads=1", "precision=fp32"),
+    )
+    runs = [prsgd.compose(*text, f"seed={seed}", "out=threads") for seed in (0, 1)]
+    with nothing_changed(), ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(prsgd.train, runs))
+    for seed, result in enumerate(results):
+        alone = prsgd.train(prsgd.compose(*text, f"seed={seed}", "out=alone"))
+        assert table(result.folder).equals(table(alone.folder))
+
+
+INTERRUPTED = """
+import sys, prsgd
+run = prsgd.compose(*sys.argv[1:])
+try:
+    prsgd.train(run)
+except KeyboardInterrupt:
+    print("KeyboardInterrupt")
+"""
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_interrupt_leaves_a_checkpoint_and_is_raised(processes: int, tmp_path: Path) -> None:
+    arguments = (*SMALL, f"processes={processes}", "epochs=2000", "reduction=exact")
+    (tmp_path / "script.py").write_text(INTERRUPTED)
+    command = [sys.executable, "-u", "script.py", *arguments]
+    piped: Any = {"stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, **piped) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 2/"):
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == 0, rest
+    assert rest.endswith("KeyboardInterrupt\n")
+    [folder] = (tmp_path / "runs").iterdir()
+    assert '"interrupted"' in (folder / "status.json").read_text()
+    assert [*(folder / "checkpoint").iterdir()]
+
+
+def test_load_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    for interval in (4, 8):
+        for lr in (0.05, 0.1):
+            overrides = [o for o in SMALL if not o.startswith("lr=")]
+            prsgd.train(
+                prsgd.compose(*overrides, "processes=1", f"interval={interval}", f"lr={lr}")
+            )
+    (Path("runs") / "broken").mkdir()
+    (Path("runs") / "broken" / "config.yaml").write_text("version: 9\n")
+    capsys.readouterr()
+    runs = prsgd.load_runs()
+    assert "left out: runs/broken (" in capsys.readouterr().out
+    assert list(runs.columns[:3]) == ["run", "lr", "interval"]
+    assert len(runs) == 8
+    ends = runs.groupby(["interval", "lr"]).last()
+    assert list(ends.index) == [(4, 0.05), (4, 0.1), (8, 0.05), (8, 0.1)]
+    own = pd.read_csv(Path("runs") / ends.run[(8, 0.1)] / "metrics.csv")
+    assert ends.test_loss[(8, 0.1)] == own.test_loss.iloc[-1]
+    assert (runs[runs.lr == 0.1].lr_now.max()) == 0.1
+    with pytest.raises(prsgd.UserError, match=r"^nowhere: there is no finished run in it"):
+        prsgd.load_runs("nowhere")
