@@ -22,6 +22,7 @@ from conftest import Command, table
 import prsgd
 from prsgd.config.compose import compose as compose_arguments
 
+NOT_OURS = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")  # torch sets it on being imported
 SMALL = (
     *("data=synthetic", "data.size=8", "data.train=160", "data.test=40", "model=mlp"),
     *("workers=2", "batch_size=4", "epochs=1", "lr=0.05", "precision=fp32", "threads=1"),
@@ -49,7 +50,7 @@ def nothing_changed() -> Iterator[None]:
         draws = torch.get_rng_state().tolist(), numpys, random.getstate()
         return {
             "arguments": list(sys.argv),
-            "environment": {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"},
+            "environment": {k: v for k, v in os.environ.items() if k not in NOT_OURS},
             "folder": Path.cwd(),
             "path": list(sys.path),
             "signal handlers": handlers,
