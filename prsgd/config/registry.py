@@ -45,7 +45,7 @@ PATHS: dict[str, dict[str, str]] = {  # group -> name -> import path; imported w
         "tokens": "prsgd.data.text.Tokens",
     },
     "task": {
-        "image_classification": "prsgd.tasks.classification.ImageClassification",
+        "image_classification": "prsgd.tasks.image_classification.ImageClassification",
         "language_modeling": "prsgd.tasks.language_modeling.LanguageModeling",
     },
     "schedule": {
