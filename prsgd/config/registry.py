@@ -39,14 +39,18 @@ PATHS: dict[str, dict[str, str]] = {  # group -> name -> import path; imported w
         "digits": "prsgd.data.sets.Digits",
         "fashion_mnist": "prsgd.data.sets.FashionMNIST",
         "image_folder": "prsgd.data.folder.ImageFolder",
+        "npz": "prsgd.data.npz.NPZ",
         "stdlib": "prsgd.data.text.Stdlib",
         "synthetic": "prsgd.data.sets.Synthetic",
+        "table": "prsgd.data.table.Table",
         "text": "prsgd.data.text.Text",
         "tokens": "prsgd.data.text.Tokens",
     },
     "task": {
+        "classification": "prsgd.tasks.classification.Classification",
         "image_classification": "prsgd.tasks.image_classification.ImageClassification",
         "language_modeling": "prsgd.tasks.language_modeling.LanguageModeling",
+        "regression": "prsgd.tasks.regression.Regression",
     },
     "schedule": {
         "constant": "prsgd.schedule.Constant",
