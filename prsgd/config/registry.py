@@ -38,6 +38,7 @@ PATHS: dict[str, dict[str, str]] = {  # group -> name -> import path; imported w
         "cifar100": "prsgd.data.sets.CIFAR100",
         "digits": "prsgd.data.sets.Digits",
         "fashion_mnist": "prsgd.data.sets.FashionMNIST",
+        "given": "prsgd.data.given.Given",
         "image_folder": "prsgd.data.folder.ImageFolder",
         "npz": "prsgd.data.npz.NPZ",
         "stdlib": "prsgd.data.text.Stdlib",
