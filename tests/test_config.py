@@ -44,6 +44,10 @@ NEEDED = {
     "text": ["data.root=somewhere"],
     "tokens": ["data.root=somewhere", "data.vocabulary=300"],
     "language_modeling": ["data=stdlib"],
+    "npz": ["data.root=somewhere"],
+    "table": ["data.root=somewhere", "data.target=y"],
+    "classification": ["data=npz", "data.root=somewhere"],
+    "regression": ["data=npz", "data.root=somewhere"],
     "gpt_nano": ["data=stdlib"],
     "gpt_small": ["data=stdlib"],
 }

@@ -190,8 +190,8 @@ def odd_texts(folder: Path) -> dict[str, tuple[str, str]]:
         ),
         "model": (
             "data=stdlib model=mlp",
-            "model: MLP-64 asks for size, classes, and the task tells vocabulary, context; choose "
-            "a model or a task that fits",
+            "model: MLP-64 asks for features, outputs, and the task tells vocabulary, context; "
+            "choose a model or a task that fits",
         ),
         "task": (
             "data=digits task=language_modeling",

@@ -42,15 +42,16 @@ class Listing:
 
     def __str__(self) -> str:
         images = f"{self.count('train'):,} + {self.count('test'):,} images"
-        found = [f"{_counted(len(self.classes), 'class', 'classes')}, {images}"]
+        found = [f"{counted(len(self.classes), 'class', 'classes')}, {images}"]
         if self.hidden:
-            found.append(f"{_counted(self.hidden, 'hidden file', 'hidden files')} ignored")
+            found.append(f"{counted(self.hidden, 'hidden file', 'hidden files')} ignored")
         if self.others:
-            found.append(f"{_counted(self.others, 'other file', 'other files')} ignored")
+            found.append(f"{counted(self.others, 'other file', 'other files')} ignored")
         return "; ".join(found)
 
 
-def _counted(number: int, one: str, many: str) -> str:
+def counted(number: int, one: str, many: str) -> str:
+    """A number of things, in words."""
     return f"{number:,} {one if number == 1 else many}"
 
 

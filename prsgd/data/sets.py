@@ -42,7 +42,9 @@ class ImageSet(DataSet):
         """The number of classes, told without reading them."""
 
     def facts(self) -> dict[str, Any]:
-        return {"size": self.size, "classes": self.class_count()}
+        classes = self.class_count()
+        features = 3 * self.size * self.size
+        return {"size": self.size, "classes": classes, "features": features, "outputs": classes}
 
     def form(self) -> str:
         return f"{self.size} "

@@ -48,7 +48,9 @@ class Model(ABC):
 
         It asks for facts of task and data by the names of its own parameters. Of images: `size` and
         `classes`, for (b, 3, size, size) images to (b, classes) logits. Of text: `vocabulary` and
-        `context`, for (b, context) tokens to (b, context, vocabulary) logits.
+        `context`, for (b, context) tokens to (b, context, vocabulary) logits. Of samples: their
+        `shape`, and `classes` where there are any, for (b, *shape) samples to (b, classes) logits.
+        Of images and samples: `features` and `outputs`, how many numbers go in and come out.
         """
 
 
@@ -88,10 +90,10 @@ class MLP(Model):
     def title(self) -> str:
         return f"MLP-{self.width}"
 
-    def build(self, size: int, classes: int) -> nn.Module:
+    def build(self, features: int, outputs: int) -> nn.Module:
         from prsgd.models.mlp import mlp
 
-        return mlp(size, self.width, classes)
+        return mlp(features, self.width, outputs)
 
 
 @dataclass

@@ -1,13 +1,18 @@
 """A perceptron with one hidden layer."""
 
-from torch import nn
+from torch import Tensor, nn
 
 
-def mlp(size: int, width: int, classes: int) -> nn.Module:
-    """(b, 3, size, size) images to (b, classes) logits; weights normal, variance 2 / fan-in."""
-    layers = nn.Sequential(
-        nn.Flatten(), nn.Linear(3 * size * size, width), nn.ReLU(), nn.Linear(width, classes)
-    )
+class Flat(nn.Flatten):
+    """Numbers of any type in one axis, as floats."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if x.is_floating_point() else x.float())
+
+
+def mlp(features: int, width: int, outputs: int) -> nn.Module:
+    """(b, ...) of so many features to (b, outputs); weights normal, variance 2 / fan-in."""
+    layers = nn.Sequential(Flat(), nn.Linear(features, width), nn.ReLU(), nn.Linear(width, outputs))
     for layer in layers:
         if isinstance(layer, nn.Linear):
             nn.init.kaiming_normal_(layer.weight)

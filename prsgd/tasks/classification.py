@@ -1,4 +1,4 @@
-"""Image classification: cross-entropy, and the share of images whose class is named."""
+"""Classification of samples of any shape."""
 
 from __future__ import annotations
 
@@ -7,40 +7,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prsgd.data.base import DataSet
-from prsgd.measures import OF_IMAGES, Measures
-from prsgd.tasks.base import Bound, Drawing, Nest, Task
+from prsgd.measures import Measures, Metric
+from prsgd.tasks.base import Bound, Drawing
+from prsgd.tasks.supervised import Criterion, Supervised
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 @dataclass
-class ImageClassification(Task):
-    """Images to one of C classes."""
+class Classification(Supervised):
+    """Samples to one of C classes. Cross-entropy, unless `criterion` is set."""
 
-    sample: ClassVar[str] = "images"
+    name: ClassVar[str] = "classification"
 
     def measures(self, data: DataSet) -> Measures:
-        return OF_IMAGES
+        return Measures("samples", (Metric("accuracy", "accuracy", "%", "higher"),))
 
     def bind(self, run: Drawing, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Bound:
-        from prsgd.data.images import Images
-        from prsgd.tasks.labelled_images import LabelledImages
+        from prsgd.tasks.samples import ClassSamples
 
-        return LabelledImages(run, Images.of(tensors, facts))
-
-    def example(self, data: DataSet, b: int, device: torch.device) -> Nest:
-        import torch
-
-        size = data.facts()["size"]
-        images = torch.rand(b, size, size, 3, device=device).permute(0, 3, 1, 2)
-        return images, torch.zeros(b, dtype=torch.long, device=device)
+        return ClassSamples(run, tensors, self)
 
     def output(self, data: DataSet, b: int) -> tuple[int, ...]:
         return b, data.facts()["classes"]
 
-    def loss(self, model: nn.Module, batch: Nest) -> Tensor:
-        from prsgd.tasks.labelled_images import loss
+    def standard(self) -> Criterion:
+        from torch.nn.functional import cross_entropy
 
-        return loss(model, batch)
+        return cross_entropy

@@ -12,10 +12,9 @@ from prsgd.data.batches import Batches
 from prsgd.data.images import Images
 from prsgd.data.order import Order
 from prsgd.data.partition import shards
-from prsgd.rng import Purpose, generator
 from prsgd.tasks.base import Bound, Drawing
+from prsgd.tasks.chunks import chunks
 
-CHUNK = 250  # images in a sum; fixed, so that P does not change the sums
 Batch = tuple[Tensor, Tensor]  # images (b, 3, h, w), labels (b,)
 
 
@@ -47,11 +46,7 @@ class LabelledImages(Bound):
         """(250, h, w, 3) uint8 images and their labels, the last chunk excepted."""
         images = getattr(self.images, f"{split}_images")
         labels = getattr(self.images, f"{split}_labels")
-        if len(labels) > self.evaluate_samples or split == "train":
-            sample = generator(Purpose.EVALUATION).permutation(len(labels))[: self.evaluate_samples]
-            index = torch.from_numpy(sample).to(labels.device).sort().values
-            images, labels = images[index], labels[index]
-        return list(zip(images.split(CHUNK), labels.split(CHUNK), strict=True))
+        return chunks(images, labels, self.evaluate_samples)
 
     def evaluate(self, model: nn.Module, chunk: Batch) -> Tensor:
         """(3,): the losses, the images whose class is named, and all images."""

@@ -1,0 +1,72 @@
+"""What tasks on samples and targets share. Importing this is free."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from prsgd.data.base import DataSet
+from prsgd.data.samples import SampleSet
+from prsgd.errors import UserError
+from prsgd.tasks.base import Nest, Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Criterion = Callable[..., Any]  # (answer, targets), both tensors, to the mean loss, a scalar
+TARGETS = {  # by the task that they are for
+    "classification": "classes (whole numbers, booleans or text)",
+    "regression": "floats",
+}
+
+
+class Supervised(Task):
+    """A task on a set of samples. Its loss is `criterion`, where one is set."""
+
+    name: ClassVar[str]  # as the choice of the group task
+    criterion: Criterion | None = None
+    """The loss, if it is not the task's own. No key: it is set from Python, on an instance."""
+
+    @abstractmethod
+    def standard(self) -> Criterion:
+        """The task's own criterion."""
+
+    def answer(self, output: Tensor, y: Tensor) -> Tensor:
+        """A model's output for the targets y (b, ...), as the criterion takes it: float32."""
+        return output.float()
+
+    def mean_loss(self, answer: Tensor, y: Tensor) -> Tensor:
+        """The mean loss of answers, a scalar."""
+        loss: Tensor = (self.criterion or self.standard())(answer, y)
+        return loss
+
+    def loss(self, model: nn.Module, batch: Nest) -> Tensor:
+        x, y = batch
+        return self.mean_loss(self.answer(model(x), y), y)
+
+    def samples(self, data: DataSet) -> int:
+        """n. Refuses a set of another kind, or whose targets are for another task."""
+        if (suits := samples_of(data, self.name).suits()) != self.name:
+            raise UserError(
+                f"task={self.name}: the targets of {data.name()} are {TARGETS[suits]}; choose "
+                f"task={suits}"
+            )
+        return data.train_samples()
+
+    def example(self, data: DataSet, b: int, device: torch.device) -> Nest:
+        import torch
+
+        outline = samples_of(data, self.name).outline()
+        floats = outline.dtype != "int64"
+        x = torch.rand(b, *outline.shape, device=device)
+        y = torch.rand(b, *outline.target, device=device)
+        return x if floats else x.long(), y.long() if outline.classes else y
+
+
+def samples_of(data: DataSet, task: str) -> SampleSet:
+    """The set, if it is one of samples and targets."""
+    if not isinstance(data, SampleSet):
+        raise UserError(f"task={task}: needs samples and targets, as data=npz and data=table have")
+    return data
