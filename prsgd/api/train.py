@@ -94,11 +94,18 @@ def _objects(model: Any, data: Any, loss: Any) -> tuple[Objects, dict[str, str]]
     if data is not None and "data" not in chosen:
         from prsgd.data.given import given
 
-        own_data = given(data)
+        own_data = given(data, _label(data))
         chosen["task"] = own_data.suits()
     if loss is not None and not callable(loss):
         raise UserError(f"loss={loss!r}: must be a function of output and target")
     return Objects(None if "model" in chosen else model, own_data, loss), chosen
+
+
+def _label(data: Any) -> str:
+    """The name of a data set's class, if it has one of its own."""
+    cls = type(data[0]) if isinstance(data, tuple | list) and data else tuple
+    is_plain = cls.__module__.partition(".")[0] in ("builtins", "torch", "numpy", "pandas")
+    return "data" if is_plain else cls.__name__
 
 
 def _recorded(folder: Any) -> dict[str, Any]:

@@ -58,10 +58,10 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]], may_fork: bool = True) ->
         plan = decide(run, machine, os.environ, len(runs) == 1, may_fork)
         decided = replace(run, precision=plan.precision, data=run.data.located())
         path = given or Path(run.out).expanduser() / _name(decided)
-        if given:
-            refuse_changed(RunFolder(path), decided)
-        else:
+        if given is None:
             refuse_begun(RunFolder(path), run, decided)
+        elif given.exists():
+            refuse_changed(RunFolder(path), decided)
         planned.setdefault(path, PlannedRun(decided, plan, RunFolder(path)))
     unfinished = [path for path, p in planned.items() if p.folder.status()[0] not in ENDED]
     counts = count_parameters((planned[path].run, planned[path].plan) for path in unfinished)
