@@ -113,8 +113,8 @@ def build_dataclass(cls: type[T], values: Mapping[str, Any], where: str, known: 
         ) from error
     except NameError as error:  # of a plugin's annotation
         raise UserError(
-            f"{where}_target_: the annotations of {cls.__name__} cannot be read ({why(error)}); what "
-            "they name must be imported"
+            f"{where}_target_: the annotations of {cls.__name__} cannot be read ({why(error)}); "
+            "what they name must be imported"
         ) from error
     for name, value in values.items():
         if name not in allowed:
