@@ -17,7 +17,7 @@ from prsgd.algorithms.base import Algorithm
 from prsgd.config.choices import ALIASES, choices, unknown_key
 from prsgd.config.registry import PATHS, called, keys_of, known_class
 from prsgd.config.schema import GROUPS, Run, Settings, with_task
-from prsgd.errors import UserError
+from prsgd.errors import UserError, why
 
 T = TypeVar("T")
 
@@ -81,12 +81,12 @@ def _contradictions(run: Run) -> Iterator[str]:
         yield (
             f"speeds={run.speeds}: must be empty or a number for each of the {run.workers} workers"
         )
-    task = called("task", type(run.task))
+    task, data = called("task", type(run.task)), called("data", type(run.data))
     if task not in run.data.tasks and task in PATHS["task"]:
-        yield (
-            f"data={called('data', type(run.data))}: serves task={', '.join(run.data.tasks)}, not "
-            f"task={task}"
-        )
+        serves = f"task={', '.join(run.data.tasks)}" if run.data.tasks else "tasks of its own"
+        yield f"data={data}: serves {serves}, not task={task}"
+    if not isinstance(run.data, run.task.learns_from):
+        yield f"data={data}: is no {run.task.learns_from.__name__}, from which task={task} learns"
     for group, problem in (("data", run.data.check()), ("model", run.model.check())):
         if problem:
             yield f"{group}.{problem}"
@@ -110,6 +110,11 @@ def build_dataclass(cls: type[T], values: Mapping[str, Any], where: str, known: 
     except OmegaConfBaseException as error:
         raise UserError(
             f"{where}_target_: {cls.__name__} has a field of a type that no yaml has"
+        ) from error
+    except NameError as error:  # of a plugin's annotation
+        raise UserError(
+            f"{where}_target_: the annotations of {cls.__name__} cannot be read ({why(error)}); "
+            "what they name must be imported"
         ) from error
     for name, value in values.items():
         if name not in allowed:

@@ -1,1 +1,1 @@
-"""Image sets: where they come from, how they are cached, shared out and drawn from."""
+"""Sets: where they come from, how they are cached, shared out and drawn from."""

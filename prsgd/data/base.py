@@ -34,7 +34,9 @@ class DataSet(ABC):
 
     label: str = text("auto", "a name for figures and records", decides_curve=False)
     partition: str = choice("shared", "shared", "iid", "contiguous")
-    tasks: ClassVar[tuple[str, ...]]  # the choices of the group task that it serves
+    tasks: ClassVar[
+        tuple[str, ...]
+    ] = ()  # those of prsgd that it serves; others see for themselves
 
     @property
     @abstractmethod

@@ -38,6 +38,7 @@ class Task(ABC):
     """A kind of learning, before any data are read."""
 
     sample: ClassVar[str] = "samples"  # what a batch consists of
+    learns_from: ClassVar[type] = DataSet  # the kind of set that it needs
 
     @abstractmethod
     def measures(self, data: DataSet) -> Measures:

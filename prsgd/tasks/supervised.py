@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from prsgd.data.base import DataSet
 from prsgd.data.samples import SampleSet
 from prsgd.errors import UserError
 from prsgd.tasks.base import Nest, Task
@@ -25,6 +24,7 @@ TARGETS = {  # by the task that they are for
 class Supervised(Task):
     """A task on a set of samples. Its loss is `criterion`, where one is set."""
 
+    learns_from: ClassVar[type] = SampleSet
     name: ClassVar[str]  # as the choice of the group task
     criterion: Criterion | None = None
     """The loss, if it is not the task's own. No key: it is set from Python, on an instance."""
@@ -46,27 +46,20 @@ class Supervised(Task):
         x, y = batch
         return self.mean_loss(self.answer(model(x), y), y)
 
-    def samples(self, data: DataSet) -> int:
-        """n. Refuses a set of another kind, or whose targets are for another task."""
-        if (suits := samples_of(data, self.name).suits()) != self.name:
+    def samples(self, data: Any) -> int:
+        """n. Refuses a set whose targets are for another task."""
+        if (suits := data.suits()) != self.name:
             raise UserError(
                 f"task={self.name}: the targets of {data.name()} are {TARGETS[suits]}; choose "
                 f"task={suits}"
             )
-        return data.train_samples()
+        n: int = data.train_samples()
+        return n
 
-    def example(self, data: DataSet, b: int, device: torch.device) -> Nest:
+    def example(self, data: Any, b: int, device: torch.device) -> Nest:
         import torch
 
-        outline = samples_of(data, self.name).outline()
-        floats = outline.dtype != "int64"
+        outline = data.outline()
         x = torch.rand(b, *outline.shape, device=device)
         y = torch.rand(b, *outline.target, device=device)
-        return x if floats else x.long(), y.long() if outline.classes else y
-
-
-def samples_of(data: DataSet, task: str) -> SampleSet:
-    """The set, if it is one of samples and targets."""
-    if not isinstance(data, SampleSet):
-        raise UserError(f"task={task}: needs samples and targets, as data=npz and data=table have")
-    return data
+        return x.long() if outline.dtype == "int64" else x, y.long() if outline.classes else y

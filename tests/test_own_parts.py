@@ -1,0 +1,166 @@
+"""A model, a set, a task and a schedule of one's own, as scripts/own shows them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import Command
+from torch import nn
+
+OWN = Path(__file__).parents[1] / "scripts/own"
+COMMAND = (
+    *("train", "--config-dir", "conf", "plugins=[mine]"),
+    *("model=two_layers", "data=waves", "task=denoising", "schedule=root"),
+)
+FAST = ("data.train=200", "workers=2", "batch_size=8", "interval=3", "device=cpu", "threads=1")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A copy of the folder, in which the command runs."""
+    shutil.copytree(OWN, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_the_example_shows_the_command() -> None:
+    shown = re.sub(r"\\\n +", "", (OWN / "mine.py").read_text().replace("\\\\", "\\"))
+    assert " ".join(("prsgd", *COMMAND)).replace("plugins=[mine]", "'plugins=[mine]'") in shown
+
+
+@pytest.mark.dist
+def test_all_four_train_together(here: Path, prsgd: Command) -> None:
+    """On one process and on two to the same bits, and the metric is the task's own."""
+    models = []
+    for processes in (1, 2):
+        keys = (f"processes={processes}", f"out=out{processes}", "reduction=exact", "epochs=20")
+        done = prsgd(*COMMAND, *FAST, *keys)
+        assert done.returncode == 0, done.stderr
+        assert "waves: 200 + 300 samples, 32 features, 3 classes" in done.stdout
+        [folder] = (here / f"out{processes}").iterdir()
+        models.append((folder / "model.safetensors").read_bytes())
+    assert models[0] == models[1]
+    shown = re.search(r"test noise removed +([\d.]+)%", done.stdout)
+    assert shown
+    metrics = pd.read_csv(folder / "metrics.csv")
+    last = metrics["test_removed"].iloc[-1]
+    assert float(shown[1]) == pytest.approx(100 * last, abs=0.01)
+    assert last > 0.3
+    rates = metrics["lr"][1:]
+    steps = metrics["step"][1:]
+    assert rates.tolist() == pytest.approx(0.4 / np.sqrt(1 + 10 * (steps - 1) / steps.iloc[-1]))
+    assert "plugins=[mine]" in prsgd("run", str(folder)).stderr
+    again = prsgd("run", str(folder), "plugins=[mine]")
+    assert "skipped" in again.stdout
+    assert f"test noise removed {last:.2%}" in again.stdout
+    drawn = prsgd("figures", "out2", "--out", "figures")
+    assert drawn.returncode == 0, drawn.stderr
+    assert "test noise removed (%)" in drawn.stdout
+    assert any("noise removed" in svg.read_text() for svg in here.rglob("epochs.svg"))
+
+
+def test_it_is_resumed_to_the_same_bits(here: Path, prsgd: Command) -> None:
+    """A run that lost its end goes on from its checkpoint."""
+    keys = (*FAST, "processes=1", "epochs=4", "checkpoint_seconds=0")
+    assert prsgd(*COMMAND, *keys, "out=whole").returncode == 0
+    code = (here / "mine.py").read_text()
+    stop = "        if max(draws) == 30:\n            raise RuntimeError('stopped')\n"
+    place = "        clean, _ = super().batch(workers, draws)\n"
+    assert code.count(place) == 1
+    (here / "mine.py").write_text(code.replace(place, stop + place))
+    failed = prsgd(*COMMAND, *keys, "out=parts", "restarts=0")
+    assert failed.returncode == 1
+    assert "stopped" in failed.stderr
+    (here / "mine.py").write_text(code)
+    resumed = prsgd(*COMMAND, *keys, "out=parts")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming at step" in resumed.stdout
+    [whole], [parts] = ([*(here / out).iterdir()] for out in ("whole", "parts"))
+    first, second = (folder / "model.safetensors" for folder in (whole, parts))
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("data=waves", "task=classification", "data.partition=by_label"),
+        ("data=npz", "data.root=own.npz", "task=denoising", "model=mlp"),
+        ("data=npz", "data.root=own.npz", "task=regression", "model=two_layers", "schedule=root"),
+    ],
+)
+def test_each_goes_with_others(here: Path, prsgd: Command, keys: tuple[str, ...]) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 6))
+    np.savez(here / "own.npz", x_train=x, y_train=x[:, 0], x_test=x, y_test=x[:, 0])
+    few = ("workers=2", "batch_size=8", "epochs=1", "processes=1", "device=cpu")
+    done = prsgd("train", "--config-dir", "conf", "plugins=[mine]", *keys, *few)
+    assert done.returncode == 0, done.stderr
+
+
+REFUSED = {
+    "images": (
+        "",
+        ("data=digits", "task=denoising"),
+        "data=digits: is no SampleSet, from which task=mine.Denoising learns",
+    ),
+    "tasks": (
+        "",
+        ("data=waves", "task=image_classification"),
+        "data=mine.Waves: serves task=classification, regression, not task=image_classification",
+    ),
+    "none": (
+        "Waves.tasks = ()",
+        ("data=waves", "task=classification"),
+        "data=mine.Waves: serves tasks of its own, not task=classification",
+    ),
+    "annotations": (
+        "Denoising.__annotations__['noise'] = 'Missing'",
+        ("data=waves", "task=denoising"),
+        "task._target_: the annotations of Denoising cannot be read (name 'Missing' is not "
+        "defined); what they name must be imported",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_fit_is_one_line(here: Path, prsgd: Command, case: str) -> None:
+    code, keys, message = REFUSED[case]
+    with (here / "mine.py").open("a") as file:
+        file.write(f"\n{code}\n")
+    done = prsgd("train", "--config-dir", "conf", "plugins=[mine]", *keys, "--dry-run")
+    assert (done.returncode, done.stderr) == (2, f"prsgd: {message}\n")
+
+
+def test_the_share_of_noise_that_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that returns its input removes nothing, and one that knows the sample all."""
+    monkeypatch.syspath_prepend(str(OWN))
+    import mine
+
+    class Run:
+        workers, batch_size, seed, remainder, evaluate_samples = 2, 4, 0, "carry", 100
+        data, task = mine.Waves(train=60), mine.Denoising()
+
+    samples = Run.data.samples()
+    arrays = Run.data.read(Path(), lambda items, n: iter(items)).arrays
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    task = Run.task.bind(Run(), tensors, {})
+    [chunk] = task.chunks("test")
+    assert task.summary(task.evaluate(nn.Identity(), chunk))["removed"] == pytest.approx(
+        0, abs=1e-6
+    )
+
+    class Knows(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return chunk[0]
+
+    assert task.summary(task.evaluate(Knows(), chunk)) == {"loss": 0, "removed": 1}
+    noisy, clean = task.batch([0, 1], [3, 3])
+    assert {tuple(x) for x in clean.reshape(-1, 32).tolist()} <= {
+        tuple(x) for x in samples.x_train.tolist()
+    }
+    assert (noisy - clean).std().item() == pytest.approx(0.5, rel=0.2)
+    assert not torch.equal(noisy[0] - clean[0], noisy[1] - clean[1])
