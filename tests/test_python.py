@@ -356,3 +356,221 @@ def test_load_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert (runs[runs.lr == 0.1].lr_now.max()) == 0.1
     with pytest.raises(prsgd.UserError, match=r"^nowhere: there is no finished run in it"):
         prsgd.load_runs("nowhere")
+
+
+# objects of one's own -------------------------------------------------------------------------
+
+OWN = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, features, outputs, width=8):
+        super().__init__()
+        self.inner, self.norm = nn.Linear(features, width), nn.BatchNorm1d(width)
+        self.drop, self.outer = nn.Dropout(0.2), nn.Linear(width, outputs)
+
+    def forward(self, x):
+        return self.outer(self.drop(self.norm(self.inner(x)).relu()))
+
+
+def absolute(output, target):
+    return (output - target).abs().mean()
+"""
+KEYS: dict[str, Any] = {
+    **{"workers": 2, "interval": 4, "epochs": 2, "batch_size": 8, "lr": 0.05, "threads": 1},
+    **{"precision": "fp32", "reduction": "exact"},
+}
+X = np.random.default_rng(0).normal(size=(120, 5))
+FLOATS = X @ [1.0, 2, 3, 4, 5]
+CLASSES = (FLOATS > 0).astype(int)
+LABELLED = (X[:100], CLASSES[:100]), (X[100:], CLASSES[100:])
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A module of the user's own, which a fresh interpreter finds."""
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    import own
+
+    yield own
+    del sys.modules["own"]
+
+
+def linear(features: int, outputs: int) -> torch.nn.Module:
+    return torch.nn.Linear(features, outputs)
+
+
+def complaint(**options: Any) -> str:
+    with pytest.raises(prsgd.UserError) as caught:
+        prsgd.train(**{**KEYS, **options})
+    return str(caught.value)
+
+
+def test_a_class_and_arrays(own: Any) -> None:
+    """Two processes of a fresh interpreter train what one does here; each call is a new run."""
+    with nothing_changed():
+        here = prsgd.train(model=own.Net, data=LABELLED, algorithm="diloco", processes=1, **KEYS)
+        apart = prsgd.train(model=own.Net, data=LABELLED, algorithm="diloco", processes=2, **KEYS)
+    assert [r.folder.name for r in (here, apart)] == [f"diloco-I4-N2-s0-Net-{n}" for n in (1, 2)]
+    assert table(here.folder).equals(table(apart.folder))
+    assert table(here.folder, "rounds.csv").equals(table(apart.folder, "rounds.csv"))
+    assert here.metrics.consensus_train_loss.iloc[-1] < here.metrics.consensus_train_loss[0]
+    inputs = torch.randn(3, 5)
+    model = here.model()
+    assert isinstance(model, own.Net)
+    assert torch.equal(model(inputs), apart.model()(inputs))
+
+
+def test_a_module_is_copied_with_its_weights() -> None:
+    torch.manual_seed(7)
+    net = torch.nn.Linear(5, 2)
+    before = {name: own.clone() for name, own in net.state_dict().items()}
+    results = [
+        prsgd.train(model=net, data=LABELLED, processes=1, **{**KEYS, "seed": seed})
+        for seed in (0, 1)
+    ]
+    assert all(torch.equal(own, before[name]) for name, own in net.state_dict().items())
+    first, second = (r.metrics.consensus_train_loss for r in results)
+    assert first[0] == second[0], "both begin at the weights that the module had"
+    assert first.iloc[-1] < first[0]
+    logits = X[:100] @ before["weight"].double().numpy().T + before["bias"].double().numpy()
+    losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(100), CLASSES[:100]]
+    assert first[0] == pytest.approx(losses.mean(), rel=1e-6)
+
+
+def test_a_loss_of_ones_own(own: Any) -> None:
+    data = (X[:100], FLOATS[:100]), (X[100:], FLOATS[100:])
+    options = {"model": linear, "data": data, **KEYS, "epochs": 20}
+    absolute = prsgd.train(**options, loss=own.absolute, processes=1)
+    squared = prsgd.train(**options, processes=1)
+    model = absolute.model()
+    with torch.no_grad():
+        errors = model(torch.tensor(X[100:]).float())[:, 0] - torch.tensor(FLOATS[100:])
+    assert absolute.metrics.test_loss.iloc[-1] == pytest.approx(errors.abs().mean().item(), 1e-5)
+    assert squared.metrics.test_loss.iloc[-1] != absolute.metrics.test_loss.iloc[-1]
+    config = (absolute.folder / "config.yaml").read_text()
+    assert "criterion: absolute" in config
+    apart = prsgd.train(**{**options, "model": own.Net}, loss=own.absolute, processes=2)
+    assert (apart.folder / "config.yaml").read_text().count("criterion: absolute") == 1
+    assert complaint(loss=3, model=linear, data=data) == (
+        "loss=3: must be a function of output and target"
+    )
+    assert complaint(loss=own.absolute) == (
+        "loss: task=image_classification has a loss of its own; leave it out"
+    )
+
+
+def test_what_cannot_be_imported_anew_is_trained_here(capsys: pytest.CaptureFixture[str]) -> None:
+    class Local(torch.nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(5, 2)
+
+    note = "a fresh interpreter could not import what was given: training here, with P = 1\n"
+    for model in (Local, Local(), lambda: Local()):
+        result = prsgd.train(model=model, data=LABELLED, **KEYS)
+        assert capsys.readouterr().out.startswith(note)
+        assert result.run.processes == 1
+    prsgd.train(model=Local, data=LABELLED, **KEYS, processes=1)
+    assert note not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [
+        (3, "model=3: must be a name, a module, or a class that makes one"),
+        (
+            lambda hidden: None,
+            "model: <lambda> asks for hidden, and the task tells features, shape, outputs, "
+            "classes; choose a model or a task that fits",
+        ),
+        (
+            lambda: 1,
+            "model=<lambda>: build() returns a value of type int; it must return a torch.nn.Module",
+        ),
+        (
+            torch.nn.Linear(5, 1),
+            "model=Linear: the model (Linear) returns (2, 1); it must return logits (2, 2) for a "
+            "batch of 2",
+        ),
+        (
+            torch.nn.Linear(5, 2).double(),
+            "model=Linear: the model (Linear): weight is float64; it must be float32",
+        ),
+    ],
+)
+def test_what_is_no_model_is_one_line(model: Any, line: str) -> None:
+    assert complaint(model=model, data=LABELLED) == line
+    assert not Path("runs").exists()
+
+
+def test_an_unknown_key_is_never_swallowed(own: Any) -> None:
+    line = complaint(model=own.Net, data=LABELLED, intervall=4)
+    assert line == "intervall: there is no such key; did you mean interval?"
+    assert complaint(model=own.Net, data=LABELLED, interval=0) == (
+        "interval=0: must be a whole number of at least 1"
+    )
+
+
+def test_objects_go_on_where_they_are_asked_to(own: Any, tmp_path: Path) -> None:
+    """A run that is cut short and goes on is the run that was not, bitwise."""
+    from prsgd.run_folder import RunFolder
+
+    options = {"model": own.Net, "data": LABELLED, **KEYS, "checkpoint_seconds": 0, "processes": 1}
+    whole = prsgd.train(**options)
+    cut = prsgd.train(**options).folder
+    [*_, last] = sorted((cut / "checkpoint").iterdir())
+    for file in last.iterdir():
+        file.unlink()
+    last.rmdir()
+    RunFolder(cut).set_status("interrupted", "SIGINT at step 7")
+    assert complaint(**{**options, "resume": cut, "interval": 5}) == (
+        f"resume={cut}: algorithm.interval was 4 and is 5; only what does not decide the curve "
+        "may change"
+    )
+    other = (X[:100] + 1, CLASSES[:100]), LABELLED[1]
+    assert complaint(**{**options, "resume": cut, "data": other}) == (
+        f"{cut}: the data have changed since it was started"
+    )
+    wider = own.Net(5, 2, width=9)
+    line = complaint(**{**options, "resume": cut, "model": wider})
+    assert "is of another model" in line, line
+    RunFolder(cut).set_status("interrupted", "SIGINT at step 7")
+    assert complaint(resume=cut, model=own.Net, data=LABELLED, loss=own.absolute) == (
+        f"resume={cut}: task.criterion was auto and is absolute; only what does not decide the "
+        "curve may change"
+    )
+    gone_on = prsgd.train(**options, resume=cut)
+    assert gone_on.folder == cut
+    assert table(whole.folder).equals(table(cut))
+    assert prsgd.train(**options, resume=cut).metrics.equals(gone_on.metrics)
+
+
+def test_a_record_of_objects_says_so_elsewhere(
+    own: Any, prsgd_command: Command, tmp_path: Path
+) -> None:
+    from prsgd.run_folder import RunFolder
+
+    result = prsgd.train(model=own.Net, data=LABELLED, **KEYS, processes=1)
+    RunFolder(result.folder).set_status("interrupted", "SIGINT at step 7")
+    shown = prsgd_command("run", str(result.folder))
+    assert shown.returncode == 2
+    assert shown.stderr == (
+        "prsgd: model=Net: was an object of Python's; prsgd.train(model=Net, ..., resume=FOLDER) "
+        "goes on with it\n"
+    )
+    RunFolder(result.folder).set_status("done")
+    drawn = prsgd_command("figures", "runs")
+    assert drawn.returncode == 0, drawn
+    assert "runs/figures/data-net" in drawn.stdout
+
+
+def test_a_folder_is_resumed_by_itself() -> None:
+    from prsgd.run_folder import RunFolder
+
+    result = prsgd.train(prsgd.compose(*SMALL, "processes=1"))
+    RunFolder(result.folder).set_status("interrupted", "SIGINT at step 20")
+    again = prsgd.train(resume=result.folder)
+    assert again.status == "done"
+    assert complaint(resume="nowhere") == ("nowhere is not a run folder: it has no config.yaml")

@@ -199,7 +199,7 @@ def test_a_loss_of_ones_own(saved: Saved, cache: Path) -> None:
     model = run.build_model()
     r2 = evaluated(run, cache, model)["r2"]
     task: Any = run.task
-    task.criterion = F.l1_loss
+    task.give(F.l1_loss)
     x, y = drawn(bound(run, cache), 0, 0)
     expected = np.abs(outputs(model, x.numpy())[:, 0] - y.numpy()).mean()
     assert bound(run, cache).loss(model, (x, y)).item() == pytest.approx(expected, rel=1e-5)
@@ -207,7 +207,14 @@ def test_a_loss_of_ones_own(saved: Saved, cache: Path) -> None:
     errors = np.abs(outputs(model, X_TEST.astype(np.float32))[:, 0] - FLOATS["y_test"])
     found = evaluated(run, cache, model)
     assert found == {"loss": pytest.approx(errors.mean(), rel=1e-5), "r2": r2}
-    assert type(task)().criterion is None
+    assert task.criterion == "l1_loss"
+    assert type(task)().given is None
+    with pytest.raises(UserError) as caught:
+        type(task)(criterion="l1_loss").samples(run.data)
+    assert str(caught.value) == (
+        "task.criterion=l1_loss: must be auto; a loss of your own is given in Python, as in "
+        "prsgd.train(..., loss=l1_loss)"
+    )
 
 
 @dataclass

@@ -14,6 +14,7 @@ from prsgd.config.registry import called, description
 from prsgd.config.schema import Run
 from prsgd.errors import UserError
 from prsgd.models.given import given
+from prsgd.tasks.supervised import Supervised
 
 if TYPE_CHECKING:
     from prsgd.data.given import Given
@@ -55,10 +56,10 @@ class Objects:
         if self.data is not None:
             run = replace(run, data=self.data)
         if self.loss is not None:
-            if not hasattr(run.task, "criterion"):
+            if not isinstance(run.task, Supervised):
                 task = called("task", type(run.task))
                 raise UserError(f"loss: task={task} has a loss of its own; leave it out")
-            run.task.criterion = self.loss
+            run.task.give(self.loss)
         return run
 
     def names(self) -> dict[str, str] | None:

@@ -66,10 +66,8 @@ def train(
         raise UserError(
             "objects cannot be trained under torchrun: a package in plugins can, by prsgd train"
         )
-    alone = bool(objects) and objects.names() is None
-    if alone and run.processes != 1:
-        if run.workers > 1:
-            say("a fresh interpreter cannot import what was given: training here, with P = 1")
+    strange = objects.names() is None and run.workers > 1 and run.processes != 1
+    if strange:
         run = replace(run, processes=1)
     folder = None
     if resume is not None:
@@ -78,6 +76,8 @@ def train(
     elif objects:
         folder = next(_new_folders(run))
     [planned] = plan_runs([(run, folder)], may_fork=False)
+    if strange:
+        say("a fresh interpreter could not import what was given: training here, with P = 1")
     for line in about_data([planned]):
         say(line)
     if planned.folder.status()[0] in ENDED:

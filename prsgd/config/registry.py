@@ -29,6 +29,7 @@ PATHS: dict[str, dict[str, str]] = {  # group -> name -> import path; imported w
         "vrl_sgd": "prsgd.algorithms.vrl_sgd.VRLSGD",
     },
     "model": {
+        "given": "prsgd.models.given.Given",
         "gpt": "prsgd.models.GPT",
         "mlp": "prsgd.models.MLP",
         "resnet": "prsgd.models.ResNet",
@@ -88,6 +89,11 @@ def called(group: str, cls: type) -> str:
     """The name of a class of prsgd in its group; the path of any other."""
     path = path_of(cls)
     return next((name for name, own in PATHS[group].items() if own == path), path)
+
+
+def is_own(group: str, part: Any) -> bool:
+    """Whether a part is of a class of the user's own, or was handed over in Python."""
+    return called(group, type(part)) not in {*PATHS[group]} - {"given"}
 
 
 def description(group: str, part: Any) -> dict[str, Any]:

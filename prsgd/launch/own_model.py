@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from multiprocessing.connection import Connection
 
 from prsgd.config.plan import Plan
-from prsgd.config.registry import PATHS, called
+from prsgd.config.registry import is_own
 from prsgd.config.schema import Run
 from prsgd.cost import estimate
 from prsgd.errors import UserError
@@ -22,10 +22,9 @@ def count_parameters(planned: Iterable[tuple[Run, Plan]]) -> list[int]:
     """
     counts, tried = list[int](), dict[tuple[str, ...], int]()
     for run, plan in planned:
-        name = called("model", type(run.model))
         alike = str(run.model), str(run.data), str(run.batch_size), plan.precision
         if alike not in tried:
-            own = name not in PATHS["model"]
+            own = is_own("model", run.model)
             tried[alike] = _tried(run, plan) if own else estimate.parameters(run)
         counts.append(tried[alike])
     return counts

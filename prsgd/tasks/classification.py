@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Classification(Supervised):
-    """Samples to one of C classes. Cross-entropy, unless `criterion` is set."""
+    """Samples to one of C classes. Cross-entropy, unless another loss is given."""
 
     name: ClassVar[str] = "classification"
 

@@ -20,7 +20,7 @@ PARTITIONS = ("shared", "iid", "contiguous")  # those that need no classes
 
 @dataclass
 class Regression(Supervised):
-    """Samples to one float or several. Mean squared error, unless `criterion` is set."""
+    """Samples to one float or several. Mean squared error, unless another loss is given."""
 
     name: ClassVar[str] = "regression"
 

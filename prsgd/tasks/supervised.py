@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prsgd.data.samples import SampleSet
 from prsgd.errors import UserError
+from prsgd.fields import text
 from prsgd.tasks.base import Nest, Task
 
 if TYPE_CHECKING:
@@ -21,13 +23,19 @@ TARGETS = {  # by the task that they are for
 }
 
 
+@dataclass
 class Supervised(Task):
-    """A task on a set of samples. Its loss is `criterion`, where one is set."""
+    """A task on a set of samples. Its loss is its own, or one that was handed over in Python."""
 
+    criterion: str = text("auto", "auto, which is the task's own loss")
     learns_from: ClassVar[type] = SampleSet
     name: ClassVar[str]  # as the choice of the group task
-    criterion: Criterion | None = None
-    """The loss, if it is not the task's own. No key: it is set from Python, on an instance."""
+    given: ClassVar[Criterion | None] = None  # of an instance: what `criterion` names
+
+    def give(self, criterion: Criterion) -> None:
+        """Let this be the loss. A record has its name only."""
+        self.criterion = getattr(criterion, "__name__", type(criterion).__name__)
+        vars(self)["given"] = criterion
 
     @abstractmethod
     def standard(self) -> Criterion:
@@ -39,7 +47,7 @@ class Supervised(Task):
 
     def mean_loss(self, answer: Tensor, y: Tensor) -> Tensor:
         """The mean loss of answers, a scalar."""
-        loss: Tensor = (self.criterion or self.standard())(answer, y)
+        loss: Tensor = (self.given or self.standard())(answer, y)
         return loss
 
     def loss(self, model: nn.Module, batch: Nest) -> Tensor:
@@ -47,7 +55,12 @@ class Supervised(Task):
         return self.mean_loss(self.answer(model(x), y), y)
 
     def samples(self, data: Any) -> int:
-        """n. Refuses a set whose targets are for another task."""
+        """n. Refuses a set whose targets are for another task, and a loss that is not here."""
+        if self.criterion != "auto" and self.given is None:
+            raise UserError(
+                f"task.criterion={self.criterion}: must be auto; a loss of your own is given in "
+                f"Python, as in prsgd.train(..., loss={self.criterion})"
+            )
         if (suits := data.suits()) != self.name:
             raise UserError(
                 f"task={self.name}: the targets of {data.name()} are {TARGETS[suits]}; choose "

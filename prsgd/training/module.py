@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from prsgd.config.registry import PATHS, called
+from prsgd.config.registry import is_own
 from prsgd.config.schema import Run
 from prsgd.errors import UserError, why
 from prsgd.rng import Purpose, generator
@@ -46,7 +46,7 @@ def build_module(run: Run, bf16: bool) -> Ready:
     A UserError if rows cannot train it.
     """
     start = int(generator(Purpose.MODEL, run.seed).integers(1 << 31))
-    if called("model", type(run.model)) in PATHS["model"]:
+    if not is_own("model", run.model):
         with generators_restored(start):
             return Ready(run.build_model(), run.model.draws)
     batch, facts = example(run), run.task.facts(run.data)
