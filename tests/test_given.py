@@ -101,6 +101,7 @@ def test_items_are_read_once() -> None:
 
 def test_what_is_told_without_the_samples() -> None:
     data = pickle.loads(pickle.dumps(given(((X, Y), TEST), "mine")))
+    assert "arrays" not in vars(data)
     assert (data.train_samples(), data.outline().test, data.name()) == (20, 8, "mine")
     assert data.facts() == {"features": 3, "shape": [3], "outputs": 2, "classes": 2}
     assert data.suits() == "classification"

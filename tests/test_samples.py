@@ -23,6 +23,7 @@ from prsgd.data.npz import NPZ
 from prsgd.data.table import Table
 from prsgd.errors import UserError
 from prsgd.models import MLP, Model
+from prsgd.tasks.chunks import chunks
 from prsgd.training.module import build_module
 
 RNG = np.random.default_rng(0)
@@ -146,6 +147,12 @@ def evaluated(run: Run, cache: Path, model: nn.Module, split: str = "test") -> d
     return task.summary(sums.sum(0))
 
 
+def test_the_sample_that_is_judged_never_changes() -> None:
+    """It is the one that released runs of images were judged on."""
+    [(x, y)] = chunks(torch.arange(10), torch.arange(10), 4)
+    assert x.tolist() == y.tolist() == [1, 3, 4, 6]
+
+
 def test_classification_is_judged_as_numpy_does(saved: Saved, cache: Path) -> None:
     """600 test samples are three chunks, the last one smaller."""
     x, y = RNG.normal(size=(600, FEATURES)), RNG.integers(0, 3, 600)
@@ -180,6 +187,18 @@ def test_regression_is_judged_as_scikit_learn_does(
     assert found["loss"] == pytest.approx(((predicted - y) ** 2).mean(), rel=1e-4)
     expected = r2_score(y, predicted, multioutput="variance_weighted")
     assert found["r2"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_r2_of_targets_that_vary_little(saved: Saved, cache: Path) -> None:
+    """Beside 2 million a variance of 1 is lost in sums of squares, unless they are centred."""
+    x, y = RNG.normal(size=(600, FEATURES)), 2e6 + RNG.normal(size=600)
+    run = run_on(saved(y_train=2e6 + RNG.normal(size=N), x_test=x, y_test=y), "regression")
+    model = run.build_model()
+    with torch.no_grad():
+        model[3].bias += 2e6
+        predicted = model(torch.from_numpy(x).float()).double().numpy()[:, 0]
+    expected = r2_score(y.astype(np.float32).astype(float), predicted)
+    assert evaluated(run, cache, model)["r2"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_r2_of_constant_targets(saved: Saved, cache: Path) -> None:
@@ -281,7 +300,7 @@ def test_resuming_changes_no_bit(saved: Saved, train_here: Trainer, task: str) -
 def test_what_a_model_is_told(saved: Saved) -> None:
     image = np.zeros((N, 3, 4, 4), np.uint8)
     classes = NPZ(root=str(saved(x_train=image, x_test=image[:TESTED])))
-    told = {"features": 48, "shape": [3, 4, 4], "outputs": 3, "classes": 3}
+    told = {"features": 48, "shape": [3, 4, 4], "outputs": 3, "classes": 3, "size": 4}
     assert classes.facts() == told
     assert classes.suits() == "classification"
     assert classes.found() == "60 + 24 samples, 48 features, 3 classes"
@@ -291,6 +310,22 @@ def test_what_a_model_is_told(saved: Saved) -> None:
     assert floats.found() == "60 + 24 samples, 5 features, 2 targets"
     unseen = NPZ(root=str(saved(y_train=np.arange(N)[:, None] % 3, y_test=np.full(TESTED, 6))))
     assert unseen.facts()["classes"] == 7
+    answers = {"y_train": np.arange(N) % 2 == 0, "y_test": np.zeros(TESTED, bool)}
+    assert NPZ(root=str(saved(**answers))).facts()["classes"] == 2
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), (3, 4, 5), (3,), (3, 3), (1, 4, 4)])
+def test_what_is_no_square_image_has_no_size(saved: Saved, shape: tuple[int, ...]) -> None:
+    path = saved(x_train=np.zeros((N, *shape)), x_test=np.zeros((TESTED, *shape)))
+    assert "size" not in NPZ(root=str(path)).facts()
+
+
+def test_a_resnet_learns_from_images_in_a_file(saved: Saved, train_here: Trainer) -> None:
+    image = RNG.integers(0, 256, (N, 3, 8, 8), dtype=np.uint8)
+    run = run_on(saved(x_train=image, x_test=image[:TESTED]), model=part("resnet", depth=8))
+    status, folder = train_here(run)
+    assert status == "done"
+    assert "test_accuracy" in folder.last_metrics()
 
 
 def test_the_perceptron_is_what_it_was() -> None:

@@ -86,7 +86,8 @@ class SampleSet(DataSet):
     def facts(self) -> dict[str, Any]:
         """`features`: the numbers in a sample; `outputs`: the classes, or the floats in a target.
 
-        Beside them the `shape` of a sample, and the number of `classes` where there are any.
+        Beside them the `shape` of a sample, the number of `classes` where there are any, and the
+        `size` of samples that are images, (3, size, size).
         """
         outline = self.outline()
         facts: dict[str, Any] = {
@@ -94,7 +95,11 @@ class SampleSet(DataSet):
             "shape": list(outline.shape),
             "outputs": outline.classes or math.prod(outline.target),
         }
-        return {**facts, "classes": outline.classes} if outline.classes else facts
+        if outline.classes:
+            facts["classes"] = outline.classes
+        if outline.shape == (3, *outline.shape[-1:] * 2):
+            facts["size"] = outline.shape[-1]
+        return facts
 
     def found(self) -> str:
         outline, facts = self.outline(), self.facts()
