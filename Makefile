@@ -26,6 +26,10 @@ test: $(READY) ## all tests, a process per core
 test-faults: $(READY) ## what can happen to a run, many times: killed, cut short, on a full disk (30 minutes)
 	$(BIN)/pytest -q -m faults
 
+test-tools: $(READY) ## prsgd with optional packages: the notebook
+	$(BIN)/pip install --quiet --editable '.[tools]'
+	$(BIN)/pytest -q -m tools
+
 lint: $(READY) ## style, and which way imports run
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -61,4 +65,4 @@ clean: ## remove runs/, builds and caches, but neither .venv nor results/
 	rm -rf runs dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup train test test-faults lint type figures reproduce bench clean
+.PHONY: help setup train test test-faults test-tools lint type figures reproduce bench clean
