@@ -346,6 +346,7 @@ def test_the_perceptron_is_what_it_was() -> None:
     assert torch.equal(model(images), plain(images))
     numbers = torch.arange(192)[None]
     assert torch.equal(model(numbers), plain(numbers.float()))
+    assert MLP(8).build(features=1, outputs=2)(torch.rand(4)).shape == (4, 2)
 
 
 WHOLE = np.arange(N)
@@ -520,6 +521,7 @@ TABLES: dict[str, tuple[str, str]] = {
     ),
     "missing": ("a,y\n1,1\n" + ",2\n" * 9, CSV + "column a has no value in row 2"),
     "unknown": ("a,y\n" + "1,2\n" * 7 + "1,\n", CSV + "column y has no value in row 8"),
+    "huge": ("a,y\n" + "1e308,1\n" * 9 + "-1e308,1\n", CSV + "x_train[0] is not finite in float32"),
     "infinite": ("a,y\n" + "1,2\n" * 7 + "inf,1\n", CSV + "column a is infinite in row 8"),
 }
 

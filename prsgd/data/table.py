@@ -89,5 +89,6 @@ def _standardised(columns: np.ndarray, test: np.ndarray) -> np.ndarray:
 
     training = columns[~test]
     varies = training.min(0) < training.max(0)
-    deviation = np.where(varies, training.std(0), 1.0)
-    return np.where(varies, (columns - training.mean(0)) / deviation, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers too large are refused later
+        deviation = np.where(varies, training.std(0), 1.0)
+        return np.where(varies, (columns - training.mean(0)) / deviation, 0.0)

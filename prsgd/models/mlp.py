@@ -3,11 +3,12 @@
 from torch import Tensor, nn
 
 
-class Flat(nn.Flatten):
-    """Numbers of any type in one axis, as floats."""
+class Flat(nn.Module):
+    """Samples (b, ...) of numbers of any type as floats (b, features)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x if x.is_floating_point() else x.float())
+        floats = x if x.is_floating_point() else x.float()
+        return floats.reshape(len(x), -1)
 
 
 def mlp(features: int, width: int, outputs: int) -> nn.Module:
