@@ -9,6 +9,9 @@ Each worker's model has its parameters, gradients and statistics as permanent vi
 nothing is ever packed, and an average over workers is a sum over rows and one all-reduce.
 Convolution weights are stored channels-last in their part of a row. All other buffers are each
 worker's own, and frozen parameters are one for all.
+
+Rows are of the type that the module's parameters have, which is float32 in every run. A module in
+float64 is for proofs.
 """
 
 from __future__ import annotations
@@ -232,7 +235,7 @@ class RowWorkers:
 
     def _group_round(self, parts: list[Tensor], size: int) -> None:
         """One round within groups: every row of the parts becomes its group's mean."""
-        drifts, payload, seconds = torch.empty(len(self.x), device=self.x.device), 0, 0.0
+        drifts, payload, seconds = self.x.new_empty(len(self.x)), 0, 0.0
         for rows, found in self.communicator.group_means(parts, size):
             drifts[rows] = self.squared_distances(found.means[0], rows)
             payload, seconds = found.payload_bytes, seconds + found.seconds
