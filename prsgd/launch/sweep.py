@@ -11,6 +11,7 @@ from pathlib import Path
 from prsgd.config.naming import run_name, run_name_of_version_1
 from prsgd.config.plan import Job, Plan, decide
 from prsgd.config.schema import Run
+from prsgd.config.start import located, without_lost_start
 from prsgd.console import amount, print_error, track
 from prsgd.cost import estimate
 from prsgd.data.cache import prepare
@@ -54,7 +55,7 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]]) -> list[PlannedRun]:
     planned: dict[Path, PlannedRun] = {}
     for run, given in runs:
         plan = decide(run, machine, os.environ, alone=len(runs) == 1)
-        decided = replace(run, precision=plan.precision, data=run.data.located())
+        decided = replace(_started(run, given), precision=plan.precision, data=run.data.located())
         path = given or Path(run.out).expanduser() / _name(decided)
         if given:
             refuse_changed(RunFolder(path), decided)
@@ -62,11 +63,23 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]]) -> list[PlannedRun]:
             refuse_begun(RunFolder(path), run, decided)
         planned.setdefault(path, PlannedRun(decided, plan, RunFolder(path)))
     unfinished = [path for path, p in planned.items() if p.folder.status()[0] not in ENDED]
-    counts = count_parameters((planned[path].run, planned[path].plan) for path in unfinished)
+    counts = count_parameters(
+        (without_lost_start(p.run, p.folder), p.plan) for p in map(planned.__getitem__, unfinished)
+    )
     for path, count in zip(unfinished, counts, strict=True):
         planned[path] = replace(planned[path], parameters=count)
     check_memory([planned[path] for path in unfinished])
     return list(planned.values())
+
+
+def _started(run: Run, given: Path | None) -> Run:
+    """The run with its start as it stands in a record; one that is no more needed may be gone."""
+    folder = RunFolder(given) if given else None
+    if folder and folder.status()[0] in ENDED:
+        return run
+    if folder and without_lost_start(run, folder) is not run:
+        return run
+    return located(run)
 
 
 def _name(run: Run) -> str:

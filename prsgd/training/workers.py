@@ -54,14 +54,19 @@ class RowWorkers:
         settings: Settings,
         bf16: bool,
         forward_draws: ForwardDraws | None = None,
+        keeps_frozen: bool = False,
     ) -> None:
-        """`forward_draws` is for a model that draws random numbers in its forward pass."""
+        """`forward_draws` is for a model that draws random numbers in its forward pass.
+
+        `keeps_frozen` says that frozen parameters outlive a step, as `build` does not know them.
+        """
         self.communicator = communicator
         self.task = task
         self.clip = settings.clip
         self.accumulate = settings.accumulate
         self.bf16 = bf16
         self.forward_draws = forward_draws
+        self.keeps_frozen = keeps_frozen
         self.ledger = Ledger()
         rows, device = len(communicator.local_workers), communicator.device
         model = move(copy.deepcopy(model), device)
@@ -293,6 +298,12 @@ class RowWorkers:
         }
         for worker, model in zip(self.communicator.local_workers, self.models, strict=True):
             state |= {f"buffer/{name}.{worker}": own for name, own in buffers(model).items()}
+        if self.keeps_frozen:
+            state |= {
+                f"frozen/{name}.all": own.detach()
+                for name, own in self._consensus_model.named_parameters()
+                if not own.requires_grad
+            }
         corrections = self.optimizer.corrections
         state |= {f"optimiser/correction_{name}.all": c for name, c in corrections.items()}
         return state | {f"algorithm/{name}.all": own for name, own in self._replicated.items()}
