@@ -64,7 +64,8 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]]) -> list[PlannedRun]:
         planned.setdefault(path, PlannedRun(decided, plan, RunFolder(path)))
     unfinished = [path for path, p in planned.items() if p.folder.status()[0] not in ENDED]
     counts = count_parameters(
-        (without_lost_start(p.run, p.folder), p.plan) for p in map(planned.__getitem__, unfinished)
+        (without_lost_start(p.run, p.folder), p.plan)
+        for p in (planned[path] for path in unfinished)
     )
     for path, count in zip(unfinished, counts, strict=True):
         planned[path] = replace(planned[path], parameters=count)
@@ -73,12 +74,11 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]]) -> list[PlannedRun]:
 
 
 def _started(run: Run, given: Path | None) -> Run:
-    """The run with its start as it stands in a record; one that is no more needed may be gone."""
-    folder = RunFolder(given) if given else None
-    if folder and folder.status()[0] in ENDED:
-        return run
-    if folder and without_lost_start(run, folder) is not run:
-        return run
+    """The run with its start as in a record. A file that is not needed any more may be gone."""
+    if given:
+        folder = RunFolder(given)
+        if folder.status()[0] in ENDED or without_lost_start(run, folder) is not run:
+            return run
     return located(run)
 
 
