@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import Command, Trainer, bound, numbers, part, small_run, table
 from safetensors.torch import load_file, save_file
-from test_own_modules import ACCEPTED, net, refusal, run_of
+from test_own_modules import ACCEPTED, buffer, net, refusal, run_of
 from test_resume import stopping_at
 from torch import Tensor, nn
 
@@ -30,7 +30,12 @@ MLP, RESNET = {"model": part("mlp", width=8)}, {"model": part("resnet", depth=8)
 EVALUATED = ["consensus_train_loss", "test_loss", "test_accuracy"]
 OWN = ["tied", "frozen", "pretrained", "own buffers", "spectral_norm", "weight_norm", "LSTM"]
 OWN += ["BatchNorm2d of all batches", "SyncBatchNorm"]
-BUILDS = {"lazy": lambda: net(nn.LazyLinear(192)), **{kind: ACCEPTED[kind] for kind in OWN}}
+BUILDS = {
+    "lazy": lambda: net(nn.LazyLinear(192)),
+    "a buffer that is not finite": lambda: buffer(torch.tensor([0.0, -torch.inf])),
+    "a buffer that is spread": lambda: buffer(torch.zeros(3).expand(4, 3)),
+    **{kind: ACCEPTED[kind] for kind in OWN},
+}
 
 
 def starting_at(path: Path, **values: Any) -> Run:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from prsgd.config.schema import Run
 from prsgd.config.start import WEIGHTS, located
 from prsgd.errors import UserError
+from prsgd.training.buffers import move
 
 SHOWN = 3  # names in an error
 COUNTER = "num_batches_tracked"  # of BatchNorm, which rows drop where nothing reads it
@@ -31,6 +32,7 @@ def fill(module: nn.Module, run: Run) -> None:
         raise UserError(
             f"start={path}: it cannot be read ({error}); it must be {WEIGHTS}"
         ) from error
+    move(module, torch.device("cpu"))  # a buffer may be spread, and takes no numbers then
     if wrong := next(_misfits(module.state_dict(), found, run.model.title), ""):
         raise UserError(f"start={path}: {wrong}")
     module.load_state_dict(found, strict=False)
