@@ -69,6 +69,10 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoint"
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is any, whole or damaged."""
+        return any(self.checkpoints.glob("[0-9]*/manifest.json"))
+
     def create(self, config: Mapping[str, Any], measures: Measures) -> None:
         """Make the folder with its configuration; an existing one keeps what it holds."""
         try:

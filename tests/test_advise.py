@@ -250,11 +250,12 @@ def test_control_c_while_calibrating(tmp_path: Path) -> None:
         ([*KEYS, *GIVEN, "--share", "1"], "--share=1: must be below 1"),
         (
             ["--from", "x", "workers=4"],
-            "workers=4: the run folder has its keys; only plugins=[...] and data.root=... fit",
+            "workers=4: the run folder has its keys; only plugins=[...], data.root=... and "
+            "start=... fit",
         ),
         (
             ["--from", "x", "--config-dir", "mine"],
-            "--config-dir=mine: the run folder has its keys; only plugins=[...] and data.root=... ",
+            "--config-dir=mine: the run folder has its keys; only plugins=[...], data.root=... ",
         ),
         (["--from", "x", *GIVEN], "--from: the run folder has the costs; give none beside it"),
         (

@@ -150,8 +150,8 @@ def test_other_keys_do_not_fit_a_run_folder(tmp_path: Path, prsgd: Command) -> N
         refused = prsgd("run", "run", argument)
         assert refused.returncode == 2
         assert refused.stderr == (
-            f"prsgd: {argument}: the run folder has its keys; only plugins=[...] and "
-            "data.root=... fit\n"
+            f"prsgd: {argument}: the run folder has its keys; only plugins=[...], data.root=... "
+            "and start=... fit\n"
         )
 
 

@@ -20,6 +20,7 @@ from prsgd.distributed.communicator import Communicator
 from prsgd.errors import UserError
 from prsgd.models import GPT
 from prsgd.models.gpt import Decoder
+from prsgd.rng import Purpose, generator
 from prsgd.run_folder import RunFolder
 from prsgd.schedule import WSD, Cosine
 from prsgd.training.sample import sample
@@ -249,10 +250,16 @@ def test_gpt_nano_is_as_large_as_it_says() -> None:
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(0.84e6, rel=0.01)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_step_against_a_plain_loop(run_of: RunOf, cache: Path, accumulate: int) -> None:
-    """One worker, AdamW that decays matrices only, clipping at 1: torch's own, to 1e-6."""
-    run = run_of(workers=1, accumulate=accumulate, clip=0.5)
+@pytest.mark.parametrize(("accumulate", "dropout"), [(1, 0.0), (2, 0.0), (1, 0.2)])
+def test_a_step_against_a_plain_loop(
+    run_of: RunOf, cache: Path, accumulate: int, dropout: float
+) -> None:
+    """One worker, AdamW that decays matrices only, clipping at 1: torch's own, to 1e-6.
+
+    Masks of dropout are those of the step's seed.
+    """
+    model = {"name": "gpt", "depth": 2, "width": 16, "heads": 2, "dropout": dropout}
+    run = run_of(workers=1, accumulate=accumulate, clip=0.5, model=model)
     task = bound(run, cache)
     workers = build_workers(run, task, Communicator(1, "cpu", "fast"), bf16=False)
     plain = run.build_model()
@@ -267,6 +274,7 @@ def test_a_step_against_a_plain_loop(run_of: RunOf, cache: Path, accumulate: int
     for t in range(6):
         tokens, following = drawn(task, 0, t)
         optimiser.zero_grad()
+        torch.manual_seed(int(generator(Purpose.FORWARD, run.seed, 0, t).integers(1 << 32)))
         F.cross_entropy(plain(tokens).flatten(0, 1), following.flatten()).backward()
         clipped += torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.5) > 0.5
         optimiser.step()
@@ -309,10 +317,14 @@ def test_resuming_changes_no_bit(run_of: RunOf, train_here: Trainer, dropout: fl
 
 
 @pytest.mark.dist
-def test_processes_do_not_matter(tmp_path: Path, file: Path, prsgd: Command) -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_processes_do_not_matter(
+    tmp_path: Path, file: Path, prsgd: Command, dropout: float
+) -> None:
     keys = [f"data.root={file}", "model.depth=1", "model.width=16", "model.heads=2"]
     keys += ["task.context=16", "batch_size=4", "epochs=0.5", "workers=3", "interval=2"]
     keys += ["reduction=exact", "threads=1", "device=cpu", "precision=fp32"]
+    keys += [f"model.dropout={dropout}"]
     models = []
     for processes in (1, 2):
         out = f"out{processes}"

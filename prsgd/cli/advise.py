@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         runs, _ = compose(keys)
         if len(runs) > 1:
             raise UserError("advice is for one run; leave out the sweep")
-        situation = planned(runs[0], options)
+        situation = planned(replace(runs[0], start="auto"), options)
     return advise(situation, options.share)
 
 

@@ -19,18 +19,22 @@ def main(arguments: list[str]) -> int:
         nargs="*",
         default=[],
         metavar="KEY=VALUE",
-        help=f"plugins=[PACKAGE]: {TRUST}; data.root=FOLDER: where its data are now",
+        help=f"plugins=[PACKAGE]: {TRUST}; data.root=FOLDER, start=FILE: where these are now",
     )
     options = parser.parse_args(arguments)
     folder = options.folder
-    trusted, root = given_keys(options.keys)
+    trusted, places = given_keys(options.keys)
     from prsgd.cli.train import execute
     from prsgd.config.build import build_run
     from prsgd.run_folder import RunFolder
 
     config = RunFolder(folder).config()
-    if root:
-        config["data"] = {**config["data"], "root": root}
+    if "data.root" in places:
+        config["data"] = {**config["data"], "root": places["data.root"]}
+    if "start" in places:
+        if config.get("start", "auto") == "auto":
+            raise UserError(f"start={places['start']}: {folder} did not start at a file")
+        config["start"] = places["start"]
     try:
         run = build_run(config, trusted)
     except UserError as error:
@@ -38,18 +42,22 @@ def main(arguments: list[str]) -> int:
     return execute([(run, folder)], dry_run=False, figures={})
 
 
-def given_keys(arguments: list[str]) -> tuple[list[str], str]:
-    """The packages of `plugins=[a,b]` and the folder of `data.root=DIR`, all that may be given."""
-    named, root = list[str](), ""
+def given_keys(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The packages of `plugins=[a,b]`, and the paths of `data.root` and `start`.
+
+    Nothing else may be given.
+    """
+    named, places = list[str](), dict[str, str]()
     for argument in arguments:
         key, _, value = argument.partition("=")
         found = re.fullmatch(r"\[(.*)\]", value)
         if key == "plugins" and found:
             named += [name.strip() for name in found[1].split(",")]
-        elif key == "data.root" and value:
-            root = str(Path(value).expanduser().absolute())
+        elif key in ("data.root", "start") and value:
+            places[key] = str(Path(value).expanduser().absolute())
         else:
             raise UserError(
-                f"{argument}: the run folder has its keys; only plugins=[...] and data.root=... fit"
+                f"{argument}: the run folder has its keys; only plugins=[...], data.root=... and "
+                "start=... fit"
             )
-    return named, root
+    return named, places

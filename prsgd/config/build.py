@@ -68,6 +68,8 @@ def _contradictions(run: Run) -> Iterator[str]:
             f"processes={run.processes}: must be auto or at most workers={run.workers}: "
             "a process hosts one worker or more"
         )
+    if run.start == "auto" and run.start_sha256 != "auto":
+        yield f"start_sha256={run.start_sha256}: needs start"
     if run.nesterov and not run.momentum:
         yield "nesterov=true: needs momentum above 0"
     if run.optimiser == "adamw" and run.momentum:

@@ -6,6 +6,7 @@ run's name, which omits the keys that have it: it never changes.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -50,6 +51,10 @@ def _are_betas(values: list[float]) -> bool:
     return len(values) == 2 and all(0 <= v < 1 for v in values)
 
 
+def _is_digest(value: str) -> bool:
+    return value == "auto" or bool(re.fullmatch("[0-9a-f]{64}", value))
+
+
 # conf/algorithm/*.yaml copies these keys into the algorithm, whose copy decides the curve.
 COPIED: Any = {"decides_curve": False}
 # These keys say where a run is computed and recorded, and change nothing in its curve.
@@ -86,6 +91,8 @@ class Settings:
     evaluate_every: float = positive(1.0)
     evaluate_samples: int = whole(10_000, 1)
     seed: int = whole(0, 0)
+    start: str = text("auto", "auto or a safetensors file", **PLACE)
+    start_sha256: str = key("auto", "auto or 64 hexadecimal digits", _is_digest)
     precision: str = choice("auto", "auto", "fp32", "bf16")
     reduction: str = choice("fast", "fast", "exact")
     device: str = choice("auto", "auto", "cpu", "cuda", **PLACE)

@@ -65,7 +65,6 @@ class Communicator:
         self.placed = placement(workers, self.processes)
         self.local_workers = self.placed[self.rank]
         self.reduction = Reduction(reduction)
-        self.bytes_per_number = BYTES_PER_NUMBER[reduction]
         self._gloo: dist.ProcessGroup | None = None
         self._meeting = meeting
         if device == "cuda":
@@ -89,7 +88,7 @@ class Communicator:
         self._step = 0
         if self.processes > 1 and device == "cuda":
             self._refuse_shared_gpus()
-        self._buffers: dict[int, Tensor] = {}  # by their length
+        self._buffers: dict[tuple[int, torch.dtype], Tensor] = {}  # by length and type
         self._subgroups: dict[
             int, list[tuple[slice, dist.ProcessGroup | None]]
         ] = {}  # by group size
@@ -176,13 +175,16 @@ class Communicator:
                 seconds += self.clock() - start
 
         if self.reduction is Reduction.FAST:
-            size = len(parts) * parts[0].shape[1] + len(control)
-            if size not in self._buffers:
-                self._buffers[size] = torch.empty(size, device=self.device)
-            means, heard = fast_mean(parts, workers, control, all_reduce, self._buffers[size])
+            size, dtype = len(parts) * parts[0].shape[1] + len(control), parts[0].dtype
+            if (size, dtype) not in self._buffers:
+                self._buffers[size, dtype] = torch.empty(size, dtype=dtype, device=self.device)
+            buffer = self._buffers[size, dtype]
+            means, heard = fast_mean(parts, workers, control, all_reduce, buffer)
+            bytes_per_number = dtype.itemsize
         else:
             means, heard = exact_mean(parts, workers, control, all_reduce)
-        payload = self.bytes_per_number * sum(mean.numel() for mean in means)
+            bytes_per_number = BYTES_PER_NUMBER["exact"]
+        payload = bytes_per_number * sum(mean.numel() for mean in means)
         return Mean(means, heard, payload, seconds)
 
     # what everything else sends -----------------------------------------------------------------

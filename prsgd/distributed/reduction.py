@@ -13,7 +13,7 @@ AllReduce = Callable[[Tensor, str], None]  # (tensor, "sum" or "max"), in place
 
 
 class Reduction(Enum):
-    """fast sums in float32 in whatever order rows and processes come; exact is order-free."""
+    """fast sums in the rows' type, in whatever order they come; exact is order-free."""
 
     FAST = "fast"
     EXACT = "exact"

@@ -18,14 +18,15 @@ from prsgd.launch.process import prepare_torch
 def count_parameters(planned: Iterable[tuple[Run, Plan]]) -> list[int]:
     """D of each run. A module that rows cannot train is a UserError.
 
-    Those of a user's own are tried, once each, as frozen and unused parameters do not count.
+    Those of a user's own are tried, once each, as frozen and unused parameters do not count. So are
+    those that start at a file.
     """
     counts, tried = list[int](), dict[tuple[str, ...], int]()
     for run, plan in planned:
-        alike = str(run.model), str(run.data), str(run.batch_size), plan.precision
+        alike = str(run.model), str(run.data), str(run.batch_size), plan.precision, run.start
         if alike not in tried:
-            own = is_own("model", run.model)
-            tried[alike] = _tried(run, plan) if own else estimate.parameters(run)
+            is_tried = is_own("model", run.model) or run.start != "auto"
+            tried[alike] = _tried(run, plan) if is_tried else estimate.parameters(run)
         counts.append(tried[alike])
     return counts
 

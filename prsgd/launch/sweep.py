@@ -12,6 +12,7 @@ from pathlib import Path
 from prsgd.config.naming import run_name, run_name_of_version_1
 from prsgd.config.plan import Job, Plan, decide
 from prsgd.config.schema import Run
+from prsgd.config.start import located, without_lost_start
 from prsgd.console import amount, print_error, track
 from prsgd.cost import estimate
 from prsgd.data.cache import prepare
@@ -56,7 +57,7 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]], may_fork: bool = True) ->
     planned: dict[Path, PlannedRun] = {}
     for run, given in runs:
         plan = decide(run, machine, os.environ, len(runs) == 1, may_fork)
-        decided = replace(run, precision=plan.precision, data=run.data.located())
+        decided = replace(_started(run, given), precision=plan.precision, data=run.data.located())
         path = given or Path(run.out).expanduser() / _name(decided)
         if given is None:
             refuse_begun(RunFolder(path), run, decided)
@@ -64,11 +65,23 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]], may_fork: bool = True) ->
             refuse_changed(RunFolder(path), decided)
         planned.setdefault(path, PlannedRun(decided, plan, RunFolder(path)))
     unfinished = [path for path, p in planned.items() if p.folder.status()[0] not in ENDED]
-    counts = count_parameters((planned[path].run, planned[path].plan) for path in unfinished)
+    counts = count_parameters(
+        (without_lost_start(p.run, p.folder), p.plan)
+        for p in (planned[path] for path in unfinished)
+    )
     for path, count in zip(unfinished, counts, strict=True):
         planned[path] = replace(planned[path], parameters=count)
     check_memory([planned[path] for path in unfinished])
     return list(planned.values())
+
+
+def _started(run: Run, given: Path | None) -> Run:
+    """The run with its start as in a record. A file that is not needed any more may be gone."""
+    if given:
+        folder = RunFolder(given)
+        if folder.status()[0] in ENDED or without_lost_start(run, folder) is not run:
+            return run
+    return located(run)
 
 
 def _name(run: Run) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from prsgd.config.plan import Job
+from prsgd.config.start import located, without_lost_start
 from prsgd.console import print_error
 from prsgd.data.cache import load
 from prsgd.distributed.communicator import Communicator
@@ -97,13 +98,16 @@ def _train(communicator: Communicator, job: Job, interrupt: Callable[[], int]) -
             "the processes were given different runs: precision and data must be equal everywhere"
         )
     task = run.task.bind(run, *load(job.data, communicator.device))
-    workers = build_workers(run, task, communicator, job.plan.precision == "bf16")
+    built = without_lost_start(run, folder)
+    workers = build_workers(built, task, communicator, job.plan.precision == "bf16")
     trackers: list[Tracker] = []
     if is_main:
         trackers = [CsvTracker(folder), ConsoleTracker(job.title or folder.path.name, run)]
     try:
         session = Session(job, workers, task, trackers)
         start = session.resume()
+        if start == 0 and built.start != run.start:
+            located(run)  # raises the UserError that the file is gone
         if is_main:
             before = folder.environment() if start else {}
             environment, note = going_on(before, describe(run, job.plan), start)

@@ -17,6 +17,7 @@ from prsgd.rng import Purpose, generator
 from prsgd.tasks.base import Nest, shapes
 from prsgd.training.fit import Misfit, misfits
 from prsgd.training.generators import generators_restored
+from prsgd.training.start import fill
 from prsgd.training.trial import example, kind_of, try_module
 from prsgd.training.views import parameters
 
@@ -41,14 +42,17 @@ class _WorkerNorm(nn.SyncBatchNorm):
 
 
 def build_module(run: Run, bf16: bool) -> Ready:
-    """The run's module, at a start that is a function of the seed.
+    """The run's module, at a start that is a function of the seed, or at the weights of a file.
 
-    A UserError if rows cannot train it.
+    A UserError if rows cannot train it, or if the file does not fit.
     """
     start = int(generator(Purpose.MODEL, run.seed).integers(1 << 31))
     if not is_own("model", run.model):
         with generators_restored(start):
-            return Ready(run.build_model(), run.model.draws)
+            module = run.build_model()
+        if run.start != "auto":
+            fill(module, run)
+        return Ready(module, run.model.draws)
     batch, facts = example(run), run.task.facts(run.data)
     told = ", ".join(f"{name}={facts.get(name)}" for name in run.model.asked())
     stage = f"build({told})"
@@ -64,6 +68,10 @@ def build_module(run: Run, bf16: bool) -> Ready:
         for norm in module.modules():
             if isinstance(norm, nn.SyncBatchNorm):
                 norm.__class__ = _WorkerNorm
+        if run.start != "auto":
+            stage = f"start={run.start}"
+            fill(module, run)
+            stage = f"a step on {shapes(batch)}"
         with generators_restored(run.seed):
             unused, draws = try_module(copy.deepcopy(module), run, batch, bf16)
     except UserError:

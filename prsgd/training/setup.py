@@ -13,12 +13,13 @@ from prsgd.training.workers import RowWorkers
 
 
 def build_workers(run: Run, task: Draws, communicator: Communicator, bf16: bool) -> RowWorkers:
-    """The hosted workers, all at the same x, which is a function of the seed."""
+    """The hosted workers, all at the same x, which the seed or a file decides."""
     model, draws, unused = build_module(run, bf16)
     if communicator.device.type == "cuda" and not bf16:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     forward_draws = ForwardDraws(run.seed, communicator.device) if draws else None
-    workers = RowWorkers(model, communicator, task, run, bf16, forward_draws)
+    keeps_frozen = run.start_sha256 != "auto"
+    workers = RowWorkers(model, communicator, task, run, bf16, forward_draws, keeps_frozen)
     for own in workers.models:
         watch_unused(own, unused)
     return workers

@@ -9,6 +9,9 @@ Each worker's model has its parameters, gradients and statistics as permanent vi
 nothing is ever packed, and an average over workers is a sum over rows and one all-reduce.
 Convolution weights are stored channels-last in their part of a row. All other buffers are each
 worker's own, and frozen parameters are one for all.
+
+Rows are of the type that the module's parameters have, which is float32 in every run. A module in
+float64 is for proofs.
 """
 
 from __future__ import annotations
@@ -52,14 +55,19 @@ class RowWorkers:
         settings: Settings,
         bf16: bool,
         forward_draws: ForwardDraws | None = None,
+        keeps_frozen: bool = False,
     ) -> None:
-        """`forward_draws` is for a model that draws random numbers in its forward pass."""
+        """`forward_draws` is for a model that draws random numbers in its forward pass.
+
+        `keeps_frozen` says that frozen parameters outlive a step, as `build` does not know them.
+        """
         self.communicator = communicator
         self.task = task
         self.clip = settings.clip
         self.accumulate = settings.accumulate
         self.bf16 = bf16
         self.forward_draws = forward_draws
+        self.keeps_frozen = keeps_frozen
         self.ledger = Ledger()
         rows, device = len(communicator.local_workers), communicator.device
         model = move(copy.deepcopy(model), device)
@@ -233,7 +241,7 @@ class RowWorkers:
 
     def _group_round(self, parts: list[Tensor], size: int) -> None:
         """One round within groups: every row of the parts becomes its group's mean."""
-        drifts, payload, seconds = torch.empty(len(self.x), device=self.x.device), 0, 0.0
+        drifts, payload, seconds = self.x.new_empty(len(self.x)), 0, 0.0
         for rows, found in self.communicator.group_means(parts, size):
             drifts[rows] = self.squared_distances(found.means[0], rows)
             payload, seconds = found.payload_bytes, seconds + found.seconds
@@ -291,6 +299,12 @@ class RowWorkers:
         }
         for worker, model in zip(self.communicator.local_workers, self.models, strict=True):
             state |= {f"buffer/{name}.{worker}": own for name, own in buffers(model).items()}
+        if self.keeps_frozen:
+            state |= {
+                f"frozen/{name}.all": own.detach()
+                for name, own in self._consensus_model.named_parameters()
+                if not own.requires_grad
+            }
         corrections = self.optimizer.corrections
         state |= {f"optimiser/correction_{name}.all": c for name, c in corrections.items()}
         return state | {f"algorithm/{name}.all": own for name, own in self._replicated.items()}
