@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +15,9 @@ from prsgd.config.registry import class_named
 from prsgd.measures import Measures
 from prsgd.report.runs import RunRecord
 from prsgd.report.slugs import slugs
+from prsgd.report.words import SYMBOLS, in_full, is_number, said, short, text_of
 
 ALWAYS_IN_LABEL = ("algorithm", "algorithm.interval")  # a label begins with these keys
-SYMBOLS = {"workers": "N", "batch_size": "b", "lr": "γ", "algorithm.interval": "I", "momentum": "β"}
 
 
 @dataclass(eq=False)
@@ -151,7 +150,7 @@ class Group:
         for config in (curve.config for curve in self.curves):
             for key, value in config.items():
                 for method in ("", config["algorithm"]):
-                    values[method, key][_text(value)] = value
+                    values[method, key][text_of(value)] = value
         return values
 
 
@@ -167,14 +166,14 @@ def groups(runs: Iterable[RunRecord]) -> list[Group]:
     )
     for run in runs:
         curve = {k: v for k, v in run.config.items() if k != "seed"}
-        panels[run.path.parent][_panel(run)][_text(curve)].append(run)
+        panels[run.path.parent][_panel(run)][text_of(curve)].append(run)
     return [group for of_folder in panels.values() for group in _groups_of_folder(of_folder)]
 
 
 def _panel(run: RunRecord) -> str:
     """What the runs of a group have in common, as text: the data and the model."""
     model = {k: v for k, v in run.config.items() if k.partition(".")[0] == "model"}
-    return _text([run.fingerprint, run.data, model, *run.apart])
+    return text_of([run.fingerprint, run.data, model, *run.apart])
 
 
 def _groups_of_folder(panels: Mapping[str, Mapping[str, list[RunRecord]]]) -> list[Group]:
@@ -196,7 +195,7 @@ def _apart(group: Group, namesakes: Sequence[Group]) -> list[str]:
         return []
     first, *_ = configs = [other.curves[0].config for other in (group, *namesakes)]
     of_title = [key for key in first if key.partition(".")[0] in ("data", "model")]
-    keys = [key for key in of_title if len({_text(config.get(key)) for config in configs}) > 1]
+    keys = [key for key in of_title if len({text_of(config.get(key)) for config in configs}) > 1]
     own = [key for key in keys if len({value_of(curve, key) for curve in group.curves}) == 1]
     found = {key: said(key, first[key], [config.get(key) for config in configs]) for key in own}
     return in_full(found) or [f"data {group.curves[0].runs[0].fingerprint[:8]}"]
@@ -210,7 +209,7 @@ def varied(curves: Sequence[Curve]) -> list[str]:
 
 def value_of(curve: Curve, key: str) -> str:
     """The value of a key as text that can be compared, lists included."""
-    return _text(curve.config.get(key))
+    return text_of(curve.config.get(key))
 
 
 def values_of(curves: Iterable[Curve], key: str) -> dict[str, Any]:
@@ -219,39 +218,6 @@ def values_of(curves: Iterable[Curve], key: str) -> dict[str, Any]:
     if all(map(is_number, values.values())):
         return dict(sorted(values.items(), key=lambda item: item[1]))
     return values
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a number; true and false are none."""
-    return type(value) in (int, float)
-
-
-def said(key: str, value: Any, among: Iterable[Any] = ()) -> str:
-    """A key and its value as figures write them: "γ = 0.1"."""
-    return f"{SYMBOLS.get(key, key.rpartition('.')[2])} = {clear(value, among)}"
-
-
-def clear(value: Any, among: Iterable[Any]) -> str:
-    """A value in a label, in a longer form where a shorter one is that of another value as well."""
-    others = [other for other in among if _text(other) != _text(value)]
-    for form in (short, str):
-        if form(value) not in map(form, others):
-            return form(value)
-    return _text(value)
-
-
-def in_full(texts: Mapping[str, str]) -> list[str]:
-    """What is said of each key. Keys that would be called alike are written in full."""
-    called = {key: text.partition(" = ")[0] for key, text in texts.items()}
-    times = Counter(called.values())
-    return [
-        text if times[called[key]] == 1 else f"{key.removesuffix(called[key])}{text}"
-        for key, text in texts.items()
-    ]
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
 
 
 def _order(curve: Curve) -> tuple[Any, ...]:
@@ -265,10 +231,10 @@ def label_curves(group: Group) -> None:
     group.common, group.exceptions = {}, []
     for key in dict.fromkeys(key for curve in group.curves for key in curve.config):
         values = [curve.config[key] for curve in group.curves if key in curve.config]
-        counts = Counter(map(_text, values))
+        counts = Counter(map(text_of, values))
         if _is_shared(key, counts, len(group.curves)):
             usual = counts.most_common(1)[0][0]
-            group.common[key] = next(value for value in values if _text(value) == usual)
+            group.common[key] = next(value for value in values if text_of(value) == usual)
             if len(counts) > 1:
                 group.exceptions.append(key)
     for curve in group.curves:
@@ -281,12 +247,3 @@ def _is_shared(key: str, counts: Counter[str], curves: int) -> bool:
         return False
     is_usual = max(counts.values()) > max(2, curves / 2)
     return len(counts) == 1 or (is_usual and key not in ALWAYS_IN_LABEL)
-
-
-def short(value: Any) -> str:
-    """A value in a label: a class without its package, a list without brackets."""
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list):
-        return " ".join(map(short, value))
-    return str(value).rpartition(".")[2]

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from prsgd.report.curves import Curve, Group, said, value_of, values_of
+from prsgd.report.curves import Curve, Group, value_of, values_of
 from prsgd.report.room import MOST
 from prsgd.report.specs import Spec
 from prsgd.report.style import HEIGHT, WIDTH, finish, styles, verbatim
+from prsgd.report.words import said
 
 FURTHER_ROW = 1.8  # inches
 

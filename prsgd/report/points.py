@@ -12,12 +12,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from prsgd.report.columns import column, key_label
-from prsgd.report.curves import Curve, Group, clear, is_number
+from prsgd.report.curves import Curve, Group
 from prsgd.report.panels import draw_panels
 from prsgd.report.room import best, end_of
 from prsgd.report.specs import STEPS, Spec, full_name
 from prsgd.report.style import BASELINES, MARKERS, logarithmic, powers_of_two, styles, verbatim
 from prsgd.report.tables import common_target, steps_to
+from prsgd.report.words import clear, is_number
 
 Lines = dict[str, list[Curve]]
 
