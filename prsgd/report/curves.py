@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,6 +16,9 @@ from prsgd.measures import Measures
 from prsgd.report.runs import RunRecord
 from prsgd.report.slugs import slugs
 from prsgd.report.words import SYMBOLS, in_full, is_number, said, short, text_of
+
+if TYPE_CHECKING:
+    from prsgd.report.tuning import Search
 
 ALWAYS_IN_LABEL = ("algorithm", "algorithm.interval")  # a label begins with these keys
 
@@ -26,6 +29,12 @@ class Curve:
 
     runs: list[RunRecord]
     label: str = ""
+    search: Search | None = None  # what these runs are the best of
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """The keys whose values were chosen for this curve."""
+        return self.search.keys if self.search else ()
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -84,6 +93,7 @@ class Group:
     exceptions: list[str] = field(default_factory=list)  # keys that only most have in common
     apart: list[str] = field(default_factory=list)  # what tells it from others of the same title
     note: str = ""  # which curves these are, where they are not all
+    lost: list[str] = field(default_factory=list)  # a run of each curve that finished at no value
 
     @property
     def folder(self) -> Path:
@@ -139,7 +149,8 @@ class Group:
         for key, value in curve.config.items():
             method = curve.config["algorithm"] if key.startswith("algorithm.") else ""
             values = self._values[method, key]
-            if len(values) > 1 and key not in told and self.common.get(key, ...) != value:
+            differs = len(values) > 1 and self.common.get(key, ...) != value
+            if key not in told and (differs or key in curve.tuned):
                 found[key] = said(key, value, values.values())
         return in_full(found)
 
@@ -180,7 +191,7 @@ def _groups_of_folder(panels: Mapping[str, Mapping[str, list[RunRecord]]]) -> li
     found = []
     for curves in panels.values():
         by_config = (Curve(curves[config]) for config in sorted(curves))
-        found.append(Group(sorted(by_config, key=_order)))
+        found.append(Group(sorted(by_config, key=curve_order)))
     names = slugs([f"{group.data} {group.model}" for group in found], [*panels])
     for group, slug in zip(found, names, strict=True):
         group.slug = slug
@@ -202,9 +213,17 @@ def _apart(group: Group, namesakes: Sequence[Group]) -> list[str]:
 
 
 def varied(curves: Sequence[Curve]) -> list[str]:
-    """The keys in which curves differ, in the order in which labels name them."""
+    """The keys in which curves differ, in the order in which labels name them.
+
+    A key whose values were chosen for the curves is none: they are not what is compared.
+    """
     keys = dict.fromkeys((*ALWAYS_IN_LABEL, *(key for curve in curves for key in curve.config)))
-    return [key for key in keys if len({value_of(curve, key) for curve in curves}) > 1]
+    compared = keys.keys() - {key for curve in curves for key in curve.tuned}
+    return [
+        key
+        for key in keys
+        if key in compared and len({value_of(curve, key) for curve in curves}) > 1
+    ]
 
 
 def value_of(curve: Curve, key: str) -> str:
@@ -220,16 +239,20 @@ def values_of(curves: Iterable[Curve], key: str) -> dict[str, Any]:
     return values
 
 
-def _order(curve: Curve) -> tuple[Any, ...]:
+def curve_order(curve: Curve) -> tuple[Any, ...]:
+    """What curves are sorted by; a rate that was chosen changes no place."""
     config = curve.config
+    lr = 0 if "lr" in curve.tuned else config.get("lr", 0)
     rank = {"minibatch": 0, "prsgd": 1}.get(config["algorithm"], 2)
-    return rank, curve.method, curve.interval or 0, config["workers"], config.get("lr", 0)
+    return rank, curve.method, curve.interval or 0, config["workers"], lr
 
 
 def label_curves(group: Group) -> None:
     """Label each curve. A value that most curves share stands in the caption instead."""
     group.common, group.exceptions = {}, []
-    for key in dict.fromkeys(key for curve in group.curves for key in curve.config):
+    tuned = {key for curve in group.curves for key in curve.tuned}
+    keys = dict.fromkeys(key for curve in group.curves for key in curve.config)
+    for key in (key for key in keys if key not in tuned):
         values = [curve.config[key] for curve in group.curves if key in curve.config]
         counts = Counter(map(text_of, values))
         if _is_shared(key, counts, len(group.curves)):

@@ -15,9 +15,14 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
 
+def called(key: str) -> str:
+    """The symbol of a key, or its name without its group."""
+    return SYMBOLS.get(key, key.rpartition(".")[2])
+
+
 def said(key: str, value: Any, among: Iterable[Any] = ()) -> str:
     """A key and its value as figures write them: "γ = 0.1"."""
-    return f"{SYMBOLS.get(key, key.rpartition('.')[2])} = {clear(value, among)}"
+    return f"{called(key)} = {clear(value, among)}"
 
 
 def clear(value: Any, among: Iterable[Any]) -> str:

@@ -1,0 +1,46 @@
+"""Runs that began and did not finish: figures leave them out, and yet they were tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prsgd.config.naming import curve_config
+from prsgd.config.schema import with_task
+from prsgd.report.checks import check_config, check_curve
+from prsgd.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run that did not finish. `config` has what decides its curve, as that of a record has."""
+
+    path: Path
+    config: dict[str, Any]
+    fingerprint: str
+    has_diverged: bool
+
+
+def attempts(left_out: Iterable[Path]) -> list[Attempt]:
+    """Those of the runs left out that began and did not finish; nothing of a damaged one is."""
+    found = []
+    for path in left_out:
+        try:
+            found += _attempt(RunFolder(path))
+        except Exception:  # why it is left out was said, and its configuration cannot be read
+            continue
+    return found
+
+
+def _attempt(folder: RunFolder) -> list[Attempt]:
+    status, _ = folder.status()
+    fingerprint = folder.fingerprint()
+    if fingerprint is None or status == "done":
+        return []
+    config = with_task(folder.config())
+    check_config(config)
+    curve = curve_config(config)
+    check_curve(curve)
+    return [Attempt(folder.path, curve, fingerprint, status == "diverged")]
