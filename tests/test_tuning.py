@@ -89,13 +89,13 @@ def test_the_mean_over_the_seeds_that_all_values_have_decides(tmp_path: Path) ->
 
 
 def test_values_without_a_common_seed_do_not_compare(tmp_path: Path) -> None:
-    one = fixture_run(tmp_path, lr=0.1, seed=0).name
-    other = fixture_run(tmp_path, lr=0.2, seed=1).name
+    one = fixture_run(tmp_path, lr=0.1, seed=0)
+    other = fixture_run(tmp_path, lr=0.2, seed=1)
     with pytest.raises(UserError) as refusal:
         report(tmp_path, best=Best(["lr"]))
     assert str(refusal.value) in {
-        f"{name} and its runs at other values of lr share no seed; train one seed at all of them"
-        for name in (one, other)
+        f"{path} and its runs at other values of lr share no seed; train one seed at all of them"
+        for path in (one, other)
     }
 
 
@@ -162,7 +162,8 @@ def test_a_curve_that_finished_at_no_value_is_named(tmp_path: Path) -> None:
         for lr in (0.1, 0.2)
     ]
     text = write_summary(the_group(tmp_path, "lr"), tmp_path)
-    assert f"Curves that finished at no value are not drawn; a run of each: {min(lost)}.\n" in text
+    missing = "diverged or are unfinished at every value are not drawn; a run of each: "
+    assert f"Curves that {missing}{min(lost)}.\n" in text
 
 
 def test_no_curve_that_finished_is_one_line(tmp_path: Path) -> None:
@@ -172,7 +173,8 @@ def test_no_curve_that_finished_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refusal:
         report(tmp_path, best=Best(["lr"]))
     assert str(refusal.value) == (
-        f"{tmp_path}: at no value of lr did all seeds of a curve finish; there is no best one"
+        f"{tmp_path}: a seed of each curve diverged at every value of lr that finished; "
+        "none is the best"
     )
 
 

@@ -11,19 +11,20 @@ An experiment's block `figures`, kept as figures.yaml beside the runs, may say m
 
   curves: {colour: algorithm.interval, style: momentum, panels: data.partition}
   speedup: {x: workers, y: steps_to_target, lines: {LABEL: {workers: [1, 2], lr: 0.1}}}
+  best_of: [lr, outer_lr]
+  best_by: test_loss
 
-  best_of: lr
+`curves` is for all figures of curves; for best_of and best_by see below; any other name is a figure
+more. x is a column of metrics.csv or, for where runs ended, a key; y is a column or
+steps_to_target.
 
-`curves` is for all figures of curves; any other name is a figure more. x is a column of metrics.csv
-or, for where runs ended, a key; y is a column or steps_to_target.
-
-With best_of, which is --best-of, each curve is drawn at its best value of a key, so that methods
-compare when each is tuned alike: a curve is then all runs that differ in this key and in the seed
-only. The best is the value with the lowest training loss of the average model at the end, as a mean
-over the seeds that all values have. best_by, which is --best-by, names another column of
-metrics.csv. To choose by test data makes their results look better than they are. A value at which
-a run diverged was tried, and is never the best. summary.md and the figure `tried` show what was
-tried, whether the best lies at its edge, and whether all had as many values.
+Methods compare when each is tuned alike. With --best-of, or best_of, each curve is drawn at its
+best value of these keys: that of the lowest training loss of the average model at the end, as a
+mean over the seeds that all its values have. --best-by, or best_by, names another column of
+metrics.csv; what is chosen by test data looks better on them than it is. A value at which a run
+diverged was tried, and is never the best. The figure `tried` and the summary show all values, and
+the summary says which best value lies at the edge of what was tried, and whether all curves had as
+many.
 """
 
 

@@ -18,7 +18,7 @@ from prsgd.report.slugs import slugs
 from prsgd.report.words import SYMBOLS, in_full, is_number, said, short, text_of
 
 if TYPE_CHECKING:
-    from prsgd.report.tuning import Search
+    from prsgd.report.trials import Search
 
 ALWAYS_IN_LABEL = ("algorithm", "algorithm.interval")  # a label begins with these keys
 

@@ -20,7 +20,7 @@ from prsgd.files import read_bytes
 from prsgd.measures import Measures
 from prsgd.plain_yaml import read_yaml
 from prsgd.report.curves import Group
-from prsgd.report.tuning import TRAINING_LOSS, criteria
+from prsgd.report.trials import TRAINING_LOSS, criteria
 from prsgd.run_folder import unreadable
 
 BEST = ("best_of", "best_by")

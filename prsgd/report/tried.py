@@ -15,7 +15,7 @@ from prsgd.report.panels import draw_panels, names_and_looks
 from prsgd.report.points import scale_x
 from prsgd.report.specs import Spec
 from prsgd.report.style import logarithmic, verbatim
-from prsgd.report.tuning import TRAINING_LOSS, Search, Trial
+from prsgd.report.trials import TRAINING_LOSS, Search, Trial
 from prsgd.report.words import is_number, text_of
 
 STAR: Any = {"marker": "*", "markersize": 9, "markeredgecolor": "black", "markeredgewidth": 0.5}

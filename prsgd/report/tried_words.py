@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from prsgd.console import printable
 from prsgd.measures import Measures
 from prsgd.report.curves import Curve, Group
-from prsgd.report.tuning import Search, Trial, criteria
+from prsgd.report.trials import Search, Trial, criteria
 from prsgd.report.words import called, clear
 
 
@@ -81,7 +81,7 @@ def _remarks(group: Group, searches: Sequence[tuple[Curve, Search]]) -> list[str
         )
     if group.lost:
         found.append(
-            "Curves that finished at no value are not drawn; a run of each: "
+            "Curves that diverged or are unfinished at every value are not drawn; a run of each: "
             f"{', '.join(group.lost)}."
         )
     return [f"{printable(line)}\n" for line in found]
