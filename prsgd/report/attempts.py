@@ -1,4 +1,4 @@
-"""Runs that began and did not finish: figures leave them out, and yet they were tried."""
+"""Runs that did not finish: figures leave them out, and yet they were tried."""
 
 from __future__ import annotations
 
@@ -19,28 +19,27 @@ class Attempt:
 
     path: Path
     config: dict[str, Any]
-    fingerprint: str
+    fingerprint: str | None  # of the data; None before the first start
     has_diverged: bool
 
 
 def attempts(left_out: Iterable[Path]) -> list[Attempt]:
-    """Those of the runs left out that began and did not finish; nothing of a damaged one is."""
+    """Those of the runs left out that did not finish and whose configuration can be read."""
     found = []
     for path in left_out:
         try:
             found += _attempt(RunFolder(path))
-        except Exception:  # why it is left out was said, and its configuration cannot be read
+        except Exception:  # a record is a file, and anybody may have written it
             continue
     return found
 
 
 def _attempt(folder: RunFolder) -> list[Attempt]:
     status, _ = folder.status()
-    fingerprint = folder.fingerprint()
-    if fingerprint is None or status == "done":
+    if status == "done":
         return []
     config = with_task(folder.config())
     check_config(config)
     curve = curve_config(config)
     check_curve(curve)
-    return [Attempt(folder.path, curve, fingerprint, status == "diverged")]
+    return [Attempt(folder.path, curve, folder.fingerprint(), status == "diverged")]
