@@ -23,7 +23,7 @@ from prsgd.report.declared import Best
 from prsgd.report.room import shown_of
 from prsgd.report.runs import load
 from prsgd.report.specs import specs
-from prsgd.report.style import styles
+from prsgd.report.style import drawing, styles
 from prsgd.report.tables import write_summary
 from prsgd.report.tried import draw_tried
 
@@ -250,7 +250,8 @@ def test_the_figure_of_what_was_tried(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Axes, "errorbar", bars)
     monkeypatch.setattr(Axes, "plot", marked)
     group = the_group(tmp_path, "lr")
-    assert draw_tried(group, specs(group)["curves"], tmp_path) == ["tried"]
+    with drawing():
+        assert draw_tried(group, specs(group)["curves"], tmp_path) == ["tried"]
     losses = [*np.exp([-1.5, -2.5, -2.0])]
     assert lines["PR-SGD, I = 8, γ = 0.2"] == ([0.1, 0.2, 0.4], pytest.approx(losses))
     assert [*lines] == ["mini-batch SGD, γ = 0.4", "PR-SGD, I = 8, γ = 0.2"]
@@ -262,6 +263,8 @@ def test_the_figure_of_what_was_tried(tmp_path: Path, monkeypatch: pytest.Monkey
     svg = (tmp_path / "tried.svg").read_text()
     for words in ("learning rate γ", "★", "× diverged or unfinished"):
         assert words in svg
+    for tick in ("0.1", "0.2", "0.4", "0.8"):  # the values themselves, the crossed one included
+        assert svg.count(f">{tick}<") >= 2
 
 
 def test_looks_say_what_is_compared_and_not_what_was_chosen(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 
 from prsgd.report.columns import column, key_label
@@ -16,9 +17,10 @@ from prsgd.report.points import scale_x
 from prsgd.report.specs import Spec
 from prsgd.report.style import logarithmic, verbatim
 from prsgd.report.trials import TRAINING_LOSS, Search, Trial
-from prsgd.report.words import is_number, text_of
+from prsgd.report.words import is_number, short, text_of
 
 STAR: Any = {"marker": "*", "markersize": 9, "markeredgecolor": "black", "markeredgewidth": 0.5}
+MOST_TICKS = 7  # so many values have a tick each
 ABOVE, NEXT_CROSS = 1.05, 0.07  # of a panel's height
 
 
@@ -44,6 +46,8 @@ def _draw_key(
     look = replace(look, panels=look.panels if look.panels != key else "")
     names, looks = names_and_looks(group, look)
     trials = [trial for search in searches.values() for trial in search.trials]
+    values = [trial.config[key] for trial in trials]
+    ticks = sorted({*values}) if all(map(is_number, values)) else []
     by, main = next(iter(searches.values())).by, group.measures.main.column
 
     def fill_panel(axes: Axes, curves: Sequence[Curve], y: str) -> None:
@@ -54,7 +58,10 @@ def _draw_key(
             _draw_search(axes, searches[curve], key, y, axis.shown, style)
             height += _draw_crosses(axes, searches[curve], key, height, style["color"])
         axes.set(ylabel=axis.label)
-        scale_x(axes, [trial.config[key] for trial in trials])
+        scale_x(axes, values)
+        if 0 < len(ticks) <= MOST_TICKS:
+            axes.set_xticks(ticks, map(short, ticks))
+            axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
         if axis.log:
             logarithmic(axes, "y")
 
