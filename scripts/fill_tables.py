@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from measure import markdown
 
+from prsgd.report.asked import tuned
 from prsgd.report.curves import Curve, Group, groups
 from prsgd.report.points import lines_of
 from prsgd.report.runs import load
@@ -142,7 +143,7 @@ def the_group(folder: str) -> Group:
     runs, left_out = load(ROOT / folder)
     if left_out:
         raise ValueError(f"not finished: {left_out}")
-    [group] = groups(runs)
+    [group] = tuned(groups(runs), [])
     return group
 
 

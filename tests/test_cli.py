@@ -34,7 +34,7 @@ SMALL = [
             ["interval=8", "average | keep | reset", "resnet110", "image_folder", "quickstart"],
         ),
         (["run", "--help"], ["RUN_DIR"]),
-        (["figures", "--help"], ["RESULTS", "--out DIR"]),
+        (["figures", "--help"], ["RESULTS", "--out DIR", "--best-of KEY", "--best-by COLUMN"]),
         (["verify", "--help"], ["CLAIM", "unequal_different", "--quick", "--out DIR"]),
         (["advise", "--help"], ["KEY=VALUE", "--calibrate", "--from RUN_DIR", "--bandwidth-mbit"]),
         (["data", "--help"], ["NAME", "data.root=DIR"]),

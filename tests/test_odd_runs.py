@@ -17,6 +17,9 @@ from test_report import fixture_run
 
 from prsgd.errors import UserError
 from prsgd.report import report
+from prsgd.report.asked import tuned
+from prsgd.report.curves import groups
+from prsgd.report.declared import Best
 from prsgd.report.runs import load
 
 
@@ -187,6 +190,20 @@ def test_an_odd_run_stops_no_figure(tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr().out.splitlines()
     assert len([line for line in said if line.startswith("left out: ")]) == len(ODD)
     assert (tmp_path / "figures/toys-mlp-8/epochs.png").exists()
+
+
+def test_an_odd_run_stops_no_search_for_the_best(tmp_path: Path) -> None:
+    """Damaged ones among runs that diverged are no trials, or are ones without an end."""
+    for lr, rate in ((0.1, 0.4), (0.2, 0.5)):
+        whole = fixture_run(tmp_path, rate, lr=lr)
+    diverged = fixture_run(tmp_path / "pattern", lr=0.4, status="diverged")
+    for how, spoil in ODD.items():
+        victim = shutil.copytree(diverged, tmp_path / how.replace(" ", "-"), symlinks=True)
+        spoil(victim)
+    shutil.rmtree(diverged)
+    runs, left_out = load(tmp_path)
+    [group] = tuned(groups(runs), [path for path, _ in left_out], Best(["lr"]))
+    assert [curve.runs[0].path for curve in group.curves] == [whole]
 
 
 STRANGE: dict[str, Callable[[Path], None]] = {

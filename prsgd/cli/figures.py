@@ -11,9 +11,20 @@ An experiment's block `figures`, kept as figures.yaml beside the runs, may say m
 
   curves: {colour: algorithm.interval, style: momentum, panels: data.partition}
   speedup: {x: workers, y: steps_to_target, lines: {LABEL: {workers: [1, 2], lr: 0.1}}}
+  best_of: [lr, outer_lr]
+  best_by: test_loss
 
-`curves` is for all figures of curves; any other name is a figure more. x is a column of metrics.csv
-or, for where runs ended, a key; y is a column or steps_to_target.
+`curves` is for all figures of curves; for best_of and best_by see below; any other name is a figure
+more. x is a column of metrics.csv or, for where runs ended, a key; y is a column or
+steps_to_target.
+
+Methods compare when each is tuned alike. With --best-of, or best_of, each curve is drawn at its
+best value of these keys: that of the lowest training loss of the average model at the end, as a
+mean over the seeds that all its values have. --best-by, or best_by, names another column of
+metrics.csv; what is chosen by test data looks better on them than it is. A value at which a run
+diverged was tried, and is never the best. The figure `tried` and the summary show all values, and
+the summary says which best value lies at the edge of what was tried, and whether all curves had as
+many.
 """
 
 
@@ -28,7 +39,16 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("results", nargs="?", type=Path, default=Path("runs"), metavar="RESULTS")
     parser.add_argument("--out", type=Path, metavar="DIR", help="put all figures under DIR instead")
+    parser.add_argument(
+        "--best-of", metavar="KEY[,KEY]", help="draw each curve at its best value of swept keys"
+    )
+    parser.add_argument(
+        "--best-by",
+        metavar="COLUMN",
+        help="the column that decides at the end (default: consensus_train_loss)",
+    )
     options = parser.parse_args(arguments)
     from prsgd.report import report
+    from prsgd.report.declared import asked_best
 
-    return report(options.results, options.out)
+    return report(options.results, options.out, asked_best(options.best_of, options.best_by))

@@ -14,17 +14,20 @@ from prsgd.errors import UserError
 
 if TYPE_CHECKING:
     from prsgd.report.curves import Group
+    from prsgd.report.declared import Best
     from prsgd.report.specs import Spec
 
 Task = tuple["Group", dict[str, "Spec"], Path]  # what is drawn, its figures, and their folder
 
 
-def report(results: Path, out: Path | None = None) -> int:
+def report(results: Path, out: Path | None = None, best: Best | None = None) -> int:
     """Draw every group of comparable runs under `results`.
 
     The figures of the runs in a folder go into its subfolder figures/. With `out` they go into the
-    folder of `out` that has the same place there as the runs have in `results`.
+    folder of `out` that has the same place there as the runs have in `results`. `best`
+    says what each curve is drawn at the best value of, in place of what figures.yaml says.
     """
+    from prsgd.report.asked import tuned
     from prsgd.report.curves import groups
     from prsgd.report.runs import load
     from prsgd.report.specs import specs
@@ -34,7 +37,8 @@ def report(results: Path, out: Path | None = None) -> int:
         say(f"left out: {path} ({why})")
     if not runs:
         raise UserError(f"{results}: there is no finished run in it; start one with prsgd train")
-    for text in _drawn([(g, specs(g), _place(g, results, out)) for g in groups(runs)]):
+    drawn = tuned(groups(runs), [path for path, _ in left_out], best)
+    for text in _drawn([(g, specs(g), _place(g, results, out)) for g in drawn]):
         for line in text.splitlines():
             say(line)
     return 0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,9 +15,12 @@ from prsgd.config.registry import class_named
 from prsgd.measures import Measures
 from prsgd.report.runs import RunRecord
 from prsgd.report.slugs import slugs
+from prsgd.report.words import SYMBOLS, in_full, is_number, said, short, text_of
+
+if TYPE_CHECKING:
+    from prsgd.report.trials import Search
 
 ALWAYS_IN_LABEL = ("algorithm", "algorithm.interval")  # a label begins with these keys
-SYMBOLS = {"workers": "N", "batch_size": "b", "lr": "γ", "algorithm.interval": "I", "momentum": "β"}
 
 
 @dataclass(eq=False)
@@ -27,6 +29,12 @@ class Curve:
 
     runs: list[RunRecord]
     label: str = ""
+    search: Search | None = None  # what these runs are the best of
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """The keys whose values were chosen for this curve."""
+        return self.search.keys if self.search else ()
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -85,6 +93,7 @@ class Group:
     exceptions: list[str] = field(default_factory=list)  # keys that only most have in common
     apart: list[str] = field(default_factory=list)  # what tells it from others of the same title
     note: str = ""  # which curves these are, where they are not all
+    lost: list[str] = field(default_factory=list)  # a run of each curve that finished at no value
 
     @property
     def folder(self) -> Path:
@@ -140,7 +149,8 @@ class Group:
         for key, value in curve.config.items():
             method = curve.config["algorithm"] if key.startswith("algorithm.") else ""
             values = self._values[method, key]
-            if len(values) > 1 and key not in told and self.common.get(key, ...) != value:
+            differs = len(values) > 1 and self.common.get(key, ...) != value
+            if key not in told and (differs or key in curve.tuned):
                 found[key] = said(key, value, values.values())
         return in_full(found)
 
@@ -151,7 +161,7 @@ class Group:
         for config in (curve.config for curve in self.curves):
             for key, value in config.items():
                 for method in ("", config["algorithm"]):
-                    values[method, key][_text(value)] = value
+                    values[method, key][text_of(value)] = value
         return values
 
 
@@ -167,21 +177,21 @@ def groups(runs: Iterable[RunRecord]) -> list[Group]:
     )
     for run in runs:
         curve = {k: v for k, v in run.config.items() if k != "seed"}
-        panels[run.path.parent][_panel(run)][_text(curve)].append(run)
+        panels[run.path.parent][_panel(run)][text_of(curve)].append(run)
     return [group for of_folder in panels.values() for group in _groups_of_folder(of_folder)]
 
 
 def _panel(run: RunRecord) -> str:
     """What the runs of a group have in common, as text: the data and the model."""
     model = {k: v for k, v in run.config.items() if k.partition(".")[0] == "model"}
-    return _text([run.fingerprint, run.data, model, *run.apart])
+    return text_of([run.fingerprint, run.data, model, *run.apart])
 
 
 def _groups_of_folder(panels: Mapping[str, Mapping[str, list[RunRecord]]]) -> list[Group]:
     found = []
     for curves in panels.values():
         by_config = (Curve(curves[config]) for config in sorted(curves))
-        found.append(Group(sorted(by_config, key=_order)))
+        found.append(Group(sorted(by_config, key=curve_order)))
     names = slugs([f"{group.data} {group.model}" for group in found], [*panels])
     for group, slug in zip(found, names, strict=True):
         group.slug = slug
@@ -196,21 +206,29 @@ def _apart(group: Group, namesakes: Sequence[Group]) -> list[str]:
         return []
     first, *_ = configs = [other.curves[0].config for other in (group, *namesakes)]
     of_title = [key for key in first if key.partition(".")[0] in ("data", "model")]
-    keys = [key for key in of_title if len({_text(config.get(key)) for config in configs}) > 1]
+    keys = [key for key in of_title if len({text_of(config.get(key)) for config in configs}) > 1]
     own = [key for key in keys if len({value_of(curve, key) for curve in group.curves}) == 1]
     found = {key: said(key, first[key], [config.get(key) for config in configs]) for key in own}
     return in_full(found) or [f"data {group.curves[0].runs[0].fingerprint[:8]}"]
 
 
 def varied(curves: Sequence[Curve]) -> list[str]:
-    """The keys in which curves differ, in the order in which labels name them."""
+    """The keys in which curves differ, in the order in which labels name them.
+
+    A key whose values were chosen for the curves is none: they are not what is compared.
+    """
     keys = dict.fromkeys((*ALWAYS_IN_LABEL, *(key for curve in curves for key in curve.config)))
-    return [key for key in keys if len({value_of(curve, key) for curve in curves}) > 1]
+    compared = keys.keys() - {key for curve in curves for key in curve.tuned}
+    return [
+        key
+        for key in keys
+        if key in compared and len({value_of(curve, key) for curve in curves}) > 1
+    ]
 
 
 def value_of(curve: Curve, key: str) -> str:
     """The value of a key as text that can be compared, lists included."""
-    return _text(curve.config.get(key))
+    return text_of(curve.config.get(key))
 
 
 def values_of(curves: Iterable[Curve], key: str) -> dict[str, Any]:
@@ -221,54 +239,25 @@ def values_of(curves: Iterable[Curve], key: str) -> dict[str, Any]:
     return values
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value is a number; true and false are none."""
-    return type(value) in (int, float)
-
-
-def said(key: str, value: Any, among: Iterable[Any] = ()) -> str:
-    """A key and its value as figures write them: "γ = 0.1"."""
-    return f"{SYMBOLS.get(key, key.rpartition('.')[2])} = {clear(value, among)}"
-
-
-def clear(value: Any, among: Iterable[Any]) -> str:
-    """A value in a label, in a longer form where a shorter one is that of another value as well."""
-    others = [other for other in among if _text(other) != _text(value)]
-    for form in (short, str):
-        if form(value) not in map(form, others):
-            return form(value)
-    return _text(value)
-
-
-def in_full(texts: Mapping[str, str]) -> list[str]:
-    """What is said of each key. Keys that would be called alike are written in full."""
-    called = {key: text.partition(" = ")[0] for key, text in texts.items()}
-    times = Counter(called.values())
-    return [
-        text if times[called[key]] == 1 else f"{key.removesuffix(called[key])}{text}"
-        for key, text in texts.items()
-    ]
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
-
-
-def _order(curve: Curve) -> tuple[Any, ...]:
+def curve_order(curve: Curve) -> tuple[Any, ...]:
+    """What curves are sorted by; a rate that was chosen changes no place."""
     config = curve.config
+    lr = 0 if "lr" in curve.tuned else config.get("lr", 0)
     rank = {"minibatch": 0, "prsgd": 1}.get(config["algorithm"], 2)
-    return rank, curve.method, curve.interval or 0, config["workers"], config.get("lr", 0)
+    return rank, curve.method, curve.interval or 0, config["workers"], lr
 
 
 def label_curves(group: Group) -> None:
     """Label each curve. A value that most curves share stands in the caption instead."""
     group.common, group.exceptions = {}, []
-    for key in dict.fromkeys(key for curve in group.curves for key in curve.config):
+    tuned = {key for curve in group.curves for key in curve.tuned}
+    keys = dict.fromkeys(key for curve in group.curves for key in curve.config)
+    for key in (key for key in keys if key not in tuned):
         values = [curve.config[key] for curve in group.curves if key in curve.config]
-        counts = Counter(map(_text, values))
+        counts = Counter(map(text_of, values))
         if _is_shared(key, counts, len(group.curves)):
             usual = counts.most_common(1)[0][0]
-            group.common[key] = next(value for value in values if _text(value) == usual)
+            group.common[key] = next(value for value in values if text_of(value) == usual)
             if len(counts) > 1:
                 group.exceptions.append(key)
     for curve in group.curves:
@@ -281,12 +270,3 @@ def _is_shared(key: str, counts: Counter[str], curves: int) -> bool:
         return False
     is_usual = max(counts.values()) > max(2, curves / 2)
     return len(counts) == 1 or (is_usual and key not in ALWAYS_IN_LABEL)
-
-
-def short(value: Any) -> str:
-    """A value in a label: a class without its package, a list without brackets."""
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list):
-        return " ".join(map(short, value))
-    return str(value).rpartition(".")[2]

@@ -14,8 +14,9 @@ from prsgd.report.progress import draw_progress
 from prsgd.report.room import shown_of
 from prsgd.report.specs import Spec
 from prsgd.report.style import drawing
+from prsgd.report.tried import draw_tried
 
-OPTIONAL_FIGURES = ("time", "virtual_time", "drift", "intervals", "speedup")
+OPTIONAL_FIGURES = ("time", "virtual_time", "drift", "tried*", "intervals", "speedup")
 
 
 def words_in(group: Group, specs: dict[str, Spec]) -> str:
@@ -40,11 +41,14 @@ def draw(
         if any(map(drifts, shown.curves)):
             draw_drift(shown, look, folder / "drift")
             names.append("drift")
+        if any(curve.search for curve in shown.curves):
+            names += draw_tried(shown, look, folder)
         for name, spec in points.items():
             if lines := lines_of(group, spec):
                 draw_points(group, spec, lines, folder / name)
                 names.append(name)
-    for old in {*OPTIONAL_FIGURES} - {*names}:
+    for old in OPTIONAL_FIGURES:
         for path in folder.glob(f"{old}.[ps][nv]g"):
-            path.unlink()
+            if path.stem not in names:
+                path.unlink()
     return names

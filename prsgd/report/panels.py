@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from prsgd.report.curves import Curve, Group, said, value_of, values_of
+from prsgd.report.curves import Curve, Group, value_of, values_of
 from prsgd.report.room import MOST
 from prsgd.report.specs import Spec
 from prsgd.report.style import HEIGHT, WIDTH, finish, styles, verbatim
+from prsgd.report.words import called, clear, said
 
 FURTHER_ROW = 1.8  # inches
 
@@ -25,11 +27,34 @@ def names_and_looks(group: Group, spec: Spec) -> tuple[dict[Curve, str], dict[st
 
     Curves that differ only in what tells the rows of panels apart have the same name.
     """
-    names = {curve: group.name(curve, [spec.panels]) for curve in group.curves}
+    names = names_without(group, {spec.panels})
     firsts: dict[str, Curve] = {}
     for curve, name in names.items():
         firsts.setdefault(name, curve)
     return names, dict(zip(firsts, styles([*firsts.values()], spec), strict=True))
+
+
+def names_without(group: Group, keys: Set[str]) -> dict[Curve, str]:
+    """The name of each curve without keys that stand elsewhere.
+
+    Curves that then have one name share the values that were chosen for them: in the order of the
+    curves "PR-SGD, γ = 0.1 / 0.2", or "PR-SGD, γ = 0.1" if they are the same.
+    """
+    alike: dict[str, list[Curve]] = defaultdict(list)
+    for curve in group.curves:
+        alike[group.name(curve, {*keys, *curve.tuned})].append(curve)
+    found: dict[Curve, str] = {}
+    for name, curves in alike.items():
+        tuned = [key for key in curves[0].tuned if key not in keys]
+        chosen = [_chosen(key, curves) for key in tuned]
+        found |= dict.fromkeys(curves, ", ".join([name, *chosen]))
+    return {curve: found[curve] for curve in group.curves}
+
+
+def _chosen(key: str, curves: Sequence[Curve]) -> str:
+    values = [curve.config[key] for curve in curves]
+    texts = [clear(value, values) for value in values]
+    return f"{called(key)} = {' / '.join(texts if len({*texts}) > 1 else texts[:1])}"
 
 
 def draw_panels(

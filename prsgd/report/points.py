@@ -12,12 +12,14 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from prsgd.report.columns import column, key_label
-from prsgd.report.curves import Curve, Group, clear, is_number
-from prsgd.report.panels import draw_panels
+from prsgd.report.curves import Curve, Group
+from prsgd.report.declared import full_name
+from prsgd.report.panels import draw_panels, names_without
 from prsgd.report.room import best, end_of
-from prsgd.report.specs import STEPS, Spec, full_name
+from prsgd.report.specs import STEPS, Spec
 from prsgd.report.style import BASELINES, MARKERS, logarithmic, powers_of_two, styles, verbatim
 from prsgd.report.tables import common_target, steps_to
+from prsgd.report.words import clear, is_number
 
 Lines = dict[str, list[Curve]]
 
@@ -48,8 +50,8 @@ def _declared_lines(group: Group, spec: Spec) -> Lines:
 
 def _lines_along(group: Group, spec: Spec) -> Lines:
     lines: Lines = defaultdict(list)
-    for curve in group.curves:
-        lines[group.name(curve, {spec.x, spec.panels})].append(curve)
+    for curve, name in names_without(group, {spec.x, spec.panels}).items():
+        lines[name].append(curve)
     return lines
 
 
@@ -85,7 +87,7 @@ def draw_points(group: Group, spec: Spec, lines: Lines, path: Path) -> None:
             logarithmic(axes, "y")
         else:
             axes.set(ylabel=column(y, group.measures).label)
-        _scale_x(axes, [*places.values()])
+        scale_x(axes, [*places.values()])
 
     caption = ", ".join(filter(None, [group.caption, note]))
     draw_panels(spec, group.curves, fill_panel, key_label(spec.x), caption, path)
@@ -155,7 +157,7 @@ def _draw_ideal(axes: Axes, group: Group, lines: Lines, target: float) -> None:
         axes.plot([fewest, most], ideal, label=label, color="black", linestyle="--", linewidth=1)
 
 
-def _scale_x(axes: Axes, values: Sequence[Any]) -> None:
+def scale_x(axes: Axes, values: Sequence[Any]) -> None:
     """A logarithmic axis for numbers above zero."""
     if values and all(type(value) is int for value in values):
         powers_of_two(axes)

@@ -17,7 +17,8 @@ def shown_of(group: Group) -> Group:
     curves, note = best(group.curves, end_of, "curves")
     if not note:
         return group
-    smaller = replace(group, curves=[Curve(curve.runs) for curve in curves], note=note)
+    note = ", ".join(filter(None, [group.note, note]))
+    smaller = replace(group, curves=[Curve(c.runs, search=c.search) for c in curves], note=note)
     label_curves(smaller)
     return smaller
 

@@ -8,6 +8,7 @@ An experiment's block `figures` lies as figures.yaml beside its run folders:
 `curves` says how curves look in all figures; every other name is a further figure. Where x is a
 column of metrics.csv, a figure shows curves; where x is a configuration key, it shows where the
 runs ended. `lines` is a table like an experiment's `runs`: a line of it is a line of the figure.
+What else the block may say is read in `declared`.
 """
 
 from __future__ import annotations
@@ -18,14 +19,12 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from prsgd.config.registry import PATHS, class_named
-from prsgd.config.schema import GROUPS, Settings
+from prsgd.config.schema import Settings
 from prsgd.config.table import rows
 from prsgd.errors import UserError
-from prsgd.files import read_bytes
-from prsgd.plain_yaml import read_yaml
 from prsgd.report.curves import Group
-from prsgd.run_folder import tables_of, unreadable
+from prsgd.report.declared import BEST, deciding_keys, full_name, read_block
+from prsgd.run_folder import tables_of
 
 LOSS = "consensus_train_loss"
 STEPS = "steps_to_target"  # of a worker, to the training loss that all curves of the group reach
@@ -36,7 +35,7 @@ ALLOWED = {
     **dict.fromkeys(LOOK, "a configuration key"),
     "lines": "a mapping of labels to keys and their values",
 }
-RESERVED = ("ends", "drift", "summary")  # names of files that every group has
+RESERVED = ("ends", "drift", "tried", "summary")  # names of files that every group has
 USUAL = ("curves", "epochs", "rounds", "bytes", "time", "virtual_time", "intervals")
 LONGEST_NAME = 80
 
@@ -79,17 +78,12 @@ def specs(group: Group) -> dict[str, Spec]:
 
 def read_declared(path: Path, group: Group) -> dict[str, Spec]:
     """The figures that figures.yaml declares; none where there is no such file."""
-    try:
-        block = read_yaml(read_bytes(path))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from error
-    if not isinstance(block, dict) or not all(isinstance(spec, dict) for spec in block.values()):
+    block = read_block(path)
+    for key in BEST:
+        block.pop(key, None)
+    if not all(isinstance(spec, dict) for spec in block.values()):
         raise UserError(f"{path} is damaged: it must be a mapping of figures, each with its keys")
-    known, columns = _deciding_keys(group), {*tables_of(group.measures)["metrics.csv"]}
+    known, columns = deciding_keys(group), {*tables_of(group.measures)["metrics.csv"]}
     alike = Counter(name.casefold() for name in {*map(str, block), *RESERVED, *USUAL})
     for name in block:
         if alike[str(name).casefold()] > 1:
@@ -98,24 +92,6 @@ def read_declared(path: Path, group: Group) -> dict[str, Spec]:
         return {str(name): _spec(str(name), given, known, columns) for name, given in block.items()}
     except UserError as refusal:
         raise UserError(f"{path}: {refusal}") from refusal
-
-
-def full_name(key: str, known: Set[str]) -> str:
-    """A key as it is known: `interval` is short for `algorithm.interval`."""
-    return f"algorithm.{key}" if key not in known and f"algorithm.{key}" in known else key
-
-
-def _deciding_keys(group: Group) -> set[str]:
-    """The keys that may tell curves apart: those of prsgd's classes, and those in the records."""
-    classes: list[tuple[str, Any]] = [("", Settings)]
-    classes += [(f"{part}.", class_named(part, name)) for part in PATHS for name in PATHS[part]]
-    keys = {
-        f"{prefix}{f.name}"
-        for prefix, cls in classes
-        for f in fields(cls)
-        if f.metadata.get("decides_curve", True)
-    }
-    return keys.union(GROUPS, *(curve.config for curve in group.curves)) - {"seed"}
 
 
 def _spec(name: str, given: Mapping[str, Any], known: Set[str], columns: Set[str]) -> Spec:

@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from prsgd.console import printable
-from prsgd.report.curves import Curve, is_number, value_of, values_of, varied
+from prsgd.report.curves import Curve, value_of, values_of, varied
+from prsgd.report.words import is_number
 
 if TYPE_CHECKING:
     from prsgd.report.specs import Spec

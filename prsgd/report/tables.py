@@ -10,6 +10,8 @@ import pandas as pd
 from prsgd.console import printable
 from prsgd.measures import Measures
 from prsgd.report.curves import Curve, Group
+from prsgd.report.tried_words import tried
+from prsgd.report.words import is_number, text_of
 
 FORMULA = tuple("=+-@\t\r")  # a spreadsheet computes what begins so
 
@@ -31,6 +33,8 @@ def write_summary(group: Group, folder: Path) -> str:
     if len(group.machines) > 1:
         text += f" Times do not compare: these runs are of {printable(', '.join(group.machines))}."
     text += "\n\n" + markdown(rows, group.measures)
+    if what := tried(group):
+        text += f"\n{what}"
     (folder / "summary.md").write_text(text, encoding="utf-8")
     return text
 
@@ -52,6 +56,7 @@ def summary(curve: Curve, target: float) -> dict[str, float | str]:
     metric = measures.main.column
     return {
         "run": curve.label,
+        **_chosen(curve),
         "seeds": len(curve.runs),
         "training_loss": last["consensus_train_loss"],
         "training_loss_std": spread["consensus_train_loss"],
@@ -66,6 +71,15 @@ def summary(curve: Curve, target: float) -> dict[str, float | str]:
         "rounds_to_target": at_target(curve.mean, "round", target),
         "seconds_to_target": at_target(curve.mean, "train_seconds", target),
     }
+
+
+def _chosen(curve: Curve) -> dict[str, float | str]:
+    """The values that were chosen for a curve, and how many were tried."""
+    if not curve.search:
+        return {}
+    values = {key: curve.config[key] for key in curve.tuned}
+    plain = {key: v if is_number(v) else inert(text_of(v)) for key, v in values.items()}
+    return {**plain, "tried": len(curve.search.trials)}
 
 
 def speed(curve: Curve, column: str) -> float:
