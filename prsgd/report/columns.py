@@ -48,6 +48,8 @@ def column(name: str, measures: Measures) -> Column:
             unit = f" ({metric.unit})" if metric.unit else ""
             title = verbatim(f"test {metric.title}") + r" of $\bar{x}$" + verbatim(unit)
             return Column(title, percent=metric.unit == "%")
+    if name == "units":
+        return Column(verbatim(f"{measures.unit} of all workers together (millions)"), unit=1e6)
     return COLUMNS.get(name, Column(name.replace("_", " ")))
 
 

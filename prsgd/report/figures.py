@@ -16,7 +16,7 @@ from prsgd.report.specs import Spec
 from prsgd.report.style import drawing
 from prsgd.report.tried import draw_tried
 
-OPTIONAL_FIGURES = ("time", "virtual_time", "drift", "tried*", "intervals", "speedup")
+OPTIONAL_FIGURES = ("units", "time", "virtual_time", "drift", "tried*", "intervals", "speedup")
 
 
 def words_in(group: Group, specs: dict[str, Spec]) -> str:

@@ -17,7 +17,8 @@ def load_runs(results: str | Path = "runs") -> pd.DataFrame:
 
     A row is a row of a run's metrics.csv. Before its columns stand `run`, the folder's name, and
     each key in which the runs differ, such as `interval`; one that only some runs have is NaN in
-    the others. metrics.csv's own `lr`, the rate in that step, is called `lr_now`.
+    the others. metrics.csv's own `lr`, the rate in that step, is called `lr_now`. After them stands
+    how much of the data had been drawn, such as `tokens`.
     `load_runs().groupby("run").last()` has the ends. A line names each run that is left out, and a
     UserError says that there is none.
     """
@@ -30,7 +31,7 @@ def load_runs(results: str | Path = "runs") -> pd.DataFrame:
     swept = [key for key in keys if len({str(run.config.get(key)) for run in runs}) > 1]
     frames = []
     for run in runs:
-        frame = run.metrics.rename(columns={"lr": "lr_now"})
+        frame = run.metrics.rename(columns={"lr": "lr_now", "units": run.measures.unit})
         values: dict[str, Any] = {"run": run.path.name}
         values |= {_short(key, swept): run.config.get(key) for key in swept}
         if len({other.data for other in runs}) > 1:

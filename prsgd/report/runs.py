@@ -26,7 +26,8 @@ from prsgd.run_folder import RunFolder, tables_of
 class RunRecord:
     """One finished run. `config` has what decides its curve: {"lr": 0.1, "model.depth": 20, ...}.
 
-    `model` is the model's title, `data` the label of the data.
+    `model` is the model's title, `data` the label of the data. `metrics` has a column more than the
+    file, `units`: how much of the data had been drawn.
     """
 
     path: Path
@@ -97,7 +98,15 @@ def load_run(path: Path) -> RunRecord:
         check_table(name, table, columns[name], tables_of(measures)[name])
     metrics, rounds = tables.values()
     check_progress(metrics, rounds, measures)
+    metrics["units"] = _units(metrics, measures)
     return RunRecord(path, curve, model, data, fingerprint, machine, measures, metrics, rounds)
+
+
+def _units(metrics: pd.DataFrame, measures: Measures) -> pd.Series:
+    """How much of the data had been drawn at each row, in the unit of progress."""
+    seconds = metrics["train_seconds"].diff().fillna(metrics["train_seconds"])
+    drawn: pd.Series = (metrics[measures.speed] * seconds).cumsum().round()
+    return drawn
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from typing import Any
 from prsgd.config.schema import Settings
 from prsgd.config.table import rows
 from prsgd.errors import UserError
+from prsgd.measures import OF_IMAGES
 from prsgd.report.curves import Group
 from prsgd.report.declared import BEST, deciding_keys, full_name, read_block
 from prsgd.run_folder import tables_of
@@ -36,7 +37,7 @@ ALLOWED = {
     "lines": "a mapping of labels to keys and their values",
 }
 RESERVED = ("ends", "drift", "tried", "summary")  # names of files that every group has
-USUAL = ("curves", "epochs", "rounds", "bytes", "time", "virtual_time", "intervals")
+USUAL = ("curves", "epochs", "units", "rounds", "bytes", "time", "virtual_time", "intervals")
 LONGEST_NAME = 80
 
 
@@ -62,6 +63,8 @@ def specs(group: Group) -> dict[str, Spec]:
     declared = read_declared(group.folder / "figures.yaml", group)
     look = declared.pop("curves", Spec())
     columns = {"epochs": "epoch", "rounds": "round", "bytes": "payload_bytes"}
+    if group.measures.unit != OF_IMAGES.unit:
+        columns["units"] = "units"
     if len(group.machines) == 1:
         columns["time"] = "train_seconds"
     if any(curve.config.get("speeds") for curve in group.curves):
@@ -83,7 +86,8 @@ def read_declared(path: Path, group: Group) -> dict[str, Spec]:
         block.pop(key, None)
     if not all(isinstance(spec, dict) for spec in block.values()):
         raise UserError(f"{path} is damaged: it must be a mapping of figures, each with its keys")
-    known, columns = deciding_keys(group), {*tables_of(group.measures)["metrics.csv"]}
+    known = deciding_keys(group)
+    columns = {*tables_of(group.measures)["metrics.csv"], "units"}
     alike = Counter(name.casefold() for name in {*map(str, block), *RESERVED, *USUAL})
     for name in block:
         if alike[str(name).casefold()] > 1:
