@@ -253,6 +253,8 @@ def test_a_composed_run_takes_no_more_keys() -> None:
         prsgd.train(run, lr=1)
     with pytest.raises(prsgd.UserError, match=r"^model: belongs into prsgd\.compose"):
         prsgd.train(run, model="mlp")
+    with pytest.raises(prsgd.UserError, match=r"^task: belongs into prsgd\.compose"):
+        prsgd.train(run, data=LABELLED, task="classification")
     with pytest.raises(prsgd.UserError, match=r"^trian: there is no such key"):
         prsgd.train(trian=3)
 
@@ -533,6 +535,8 @@ def test_objects_go_on_where_they_are_asked_to(own: Any, tmp_path: Path) -> None
     assert complaint(**{**options, "resume": cut, "data": other}) == (
         f"{cut}: the data have changed since it was started"
     )
+    auto = prsgd.train(**{**options, "precision": "auto", "out": "auto"}).folder
+    assert prsgd.train(**{**options, "precision": "auto", "resume": auto}).folder == auto
     wider = own.Net(5, 2, width=9)
     line = complaint(**{**options, "resume": cut, "model": wider})
     assert "is of another model" in line, line

@@ -427,11 +427,12 @@ def odd_files(folder: Path) -> dict[str, tuple[str, str]]:
         "classes": (
             "data=npz data.root=own.npz task=regression",
             "task=regression: the targets of own.npz are classes (whole numbers, booleans or "
-            "text); choose task=classification",
+            "text); choose task=classification, or write them as floats",
         ),
         "floats": (
             "data=npz data.root=floats.npz",
-            "task=classification: the targets of floats.npz are floats; choose task=regression",
+            "task=classification: the targets of floats.npz are floats; choose task=regression, or "
+            "write them as classes (whole numbers, booleans or text)",
         ),
         "images": (
             "data=npz data.root=own.npz task=image_classification",

@@ -24,6 +24,8 @@ from prsgd.launch.sweep import PlannedRun, plan_runs
 from prsgd.launch.torchrun import torchrun_rank
 from prsgd.run_folder import ENDED, RunFolder
 
+DECIDED = ("precision", "start", "start_sha256")  # keys that a run with `auto` is given
+
 
 def train(
     run: Run | None = None,
@@ -57,10 +59,10 @@ def train(
     Raises a UserError for what the command line refuses, with the same line, and a RunFailed for a
     run that ended by an error. A run that diverges is returned. An interrupt leaves a checkpoint.
     """
-    objects, chosen = _objects(model, data, loss)
-    keys = {**chosen, **keys}
+    objects, choices = _objects(model, data, loss)
+    keys = {**choices, **keys}
     recorded = run is None and resume is not None and not objects and {*keys} <= {"plugins"}
-    config = _recorded(resume) if recorded else _config(run, keys)
+    config = _recorded(resume) if recorded else _config(run, objects, keys)
     run = objects.run(config, keys.get("plugins", []) if recorded else None)
     if objects and torchrun_rank() is not None:
         raise UserError(
@@ -72,7 +74,7 @@ def train(
     folder = None
     if resume is not None:
         folder = Path(resume).expanduser()
-        _refuse_other_keys(folder, run)
+        run = _as_recorded(folder, run)
     elif objects:
         folder = next(_new_folders(run))
     [planned] = plan_runs([(run, folder)], may_fork=False)
@@ -89,16 +91,15 @@ def train(
 
 def _objects(model: Any, data: Any, loss: Any) -> tuple[Objects, dict[str, str]]:
     """The objects among what was given, and the choices, which are names."""
-    chosen = {name: own for name, own in (("model", model), ("data", data)) if isinstance(own, str)}
+    named = {name: own for name, own in (("model", model), ("data", data)) if isinstance(own, str)}
     own_data = None
-    if data is not None and "data" not in chosen:
+    if data is not None and "data" not in named:
         from prsgd.data.given import given
 
         own_data = given(data, _label(data))
-        chosen["task"] = own_data.suits()
     if loss is not None and not callable(loss):
         raise UserError(f"loss={loss!r}: must be a function of output and target")
-    return Objects(None if "model" in chosen else model, own_data, loss), chosen
+    return Objects(None if "model" in named else model, own_data, loss), named
 
 
 def _label(data: Any) -> str:
@@ -112,26 +113,30 @@ def _recorded(folder: Any) -> dict[str, Any]:
     return RunFolder(Path(folder).expanduser()).config()
 
 
-def _config(run: Run | None, keys: Mapping[str, Any]) -> dict[str, Any]:
+def _config(run: Run | None, objects: Objects, keys: Mapping[str, Any]) -> dict[str, Any]:
     """The plain configuration, without the objects."""
     if run is not None:
-        given = [key for key in keys if key != "task"]
-        if given:
-            raise UserError(f"{given[0]}: belongs into prsgd.compose, which made the run")
+        for key in keys:
+            raise UserError(f"{key}: belongs into prsgd.compose, which made the run")
         return run.as_dict()
+    if objects.data is not None:
+        keys = {"task": objects.data.suits(), **keys}
     return composed([f"{key}={in_grammar(value)}" for key, value in keys.items()])
 
 
-def _refuse_other_keys(folder: Path, run: Run) -> None:
-    """`UserError` where the run would not have the curve of the one in the folder."""
-    record, now = RunFolder(folder).config(), run.as_dict()
-    before, after = (curve_config(config) for config in (record, now))
+def _as_recorded(folder: Path, run: Run) -> Run:
+    """The run with what the one in the folder decided; `UserError` if it had another curve."""
+    record = RunFolder(folder).config()
+    decided = {key: record[key] for key in DECIDED if key in record and vars(run)[key] == "auto"}
+    run = replace(run, **decided)
+    before, after = (curve_config(config) for config in (record, run.as_dict()))
     for key in sorted({*before, *after}):
         if before.get(key) != after.get(key):
             raise UserError(
                 f"resume={folder}: {key} was {before.get(key)} and is {after.get(key)}; "
                 "only what does not decide the curve may change"
             )
+    return run
 
 
 def _new_folders(run: Run) -> Iterator[Path]:

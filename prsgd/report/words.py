@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-SYMBOLS = {"workers": "N", "batch_size": "b", "lr": "γ", "algorithm.interval": "I", "momentum": "β"}
+SYMBOLS = {
+    "workers": "N",
+    "batch_size": "b",
+    "lr": "γ",
+    "algorithm.interval": "I",
+    "momentum": "β",
+    "start_sha256": "start",
+}
 
 
 def is_number(value: Any) -> bool:
@@ -50,9 +58,11 @@ def text_of(value: Any) -> str:
 
 
 def short(value: Any) -> str:
-    """A value in a label: a class without its package, a list without brackets."""
+    """A value in a label: a class without its package, a list without brackets, 8 digits of 64."""
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list):
         return " ".join(map(short, value))
+    if re.fullmatch("[0-9a-f]{64}", str(value)):
+        return str(value)[:8]
     return str(value).rpartition(".")[2]

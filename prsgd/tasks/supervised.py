@@ -64,7 +64,7 @@ class Supervised(Task):
         if (suits := data.suits()) != self.name:
             raise UserError(
                 f"task={self.name}: the targets of {data.name()} are {TARGETS[suits]}; choose "
-                f"task={suits}"
+                f"task={suits}, or write them as {TARGETS[self.name]}"
             )
         n: int = data.train_samples()
         return n
