@@ -92,7 +92,7 @@ REFUSED = {
     "train model=resnet21": f"model=resnet21: must be one of {ALLOWED_MODELS}",
     "train model.depth=21": "model.depth=21: must be 6n + 2: 8, 20, 32, 44, 56, 110, ...",
     "train data=imagenet": "data=imagenet: must be one of cifar10, cifar100, digits, "
-    "fashion_mnist, image_folder, stdlib, synthetic, text, tokens",
+    "fashion_mnist, image_folder, npz, stdlib, synthetic, table, text, tokens",
     "train data.partition=random": "data.partition=random: must be one of shared, iid, dirichlet, "
     "by_label",
     "train +experiment=none": "experiment=none: must be one of ",

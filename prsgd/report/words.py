@@ -8,14 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-SYMBOLS = {
-    "workers": "N",
-    "batch_size": "b",
-    "lr": "γ",
-    "algorithm.interval": "I",
-    "momentum": "β",
-    "start_sha256": "start",
-}
+SYMBOLS = {"workers": "N", "batch_size": "b", "lr": "γ", "algorithm.interval": "I", "momentum": "β"}
 
 
 def is_number(value: Any) -> bool:
