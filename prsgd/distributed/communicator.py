@@ -187,19 +187,18 @@ class Communicator:
         payload = bytes_per_number * sum(mean.numel() for mean in means)
         return Mean(means, heard, payload, seconds)
 
-    def exchange(self, pieces: list[Tensor], sizes: list[int]) -> list[Tensor]:
-        """Bytes for each process and from each process: what it gives this one has sizes[rank]."""
+    def exchange(self, pieces: list[Tensor], sizes: list[int]) -> tuple[list[Tensor], float]:
+        """Give bytes to each process and receive sizes[rank] bytes of each; and the seconds."""
         if self.processes == 1:
-            return pieces
+            return pieces, 0.0
         received = torch.empty(sum(sizes), dtype=torch.uint8, device=self.device)
-        given = list(map(len, pieces))
+        given, start = torch.cat(pieces), self.clock()
+        lengths = [len(piece) for piece in pieces]
         self._collective(
-            lambda: dist.all_to_all_single(
-                received, torch.cat(pieces), sizes, given, async_op=True
-            ),
+            lambda: dist.all_to_all_single(received, given, sizes, lengths, async_op=True),
             everyone=True,
         )
-        return [*torch.split(received, sizes)]
+        return [*torch.split(received, sizes)], self.clock() - start
 
     # what everything else sends -----------------------------------------------------------------
 

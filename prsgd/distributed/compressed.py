@@ -82,20 +82,18 @@ def _in_shards(
     bounds = [len(inside) * rank // len(ranks) for rank in (*ranks, len(ranks))]
     shards = [slice(bounds[rank], bounds[rank + 1]) for rank in ranks]
     mine, uniforms = shards[communicator.rank], _uniforms(code, inside, [*where, OF_ALL])
-    start = communicator.clock()
-    total, heard = _sum_of_shard(code, communicator, packed, sent, shards, control)
+    total, heard, there = _sum_of_shard(code, communicator, packed, sent, shards, control)
     mean = (total / communicator.workers).float() * inside[mine]
     back = code.pack(mean, counts[mine], None if uniforms is None else uniforms[mine])
-    pieces = communicator.exchange(
+    pieces, back_again = communicator.exchange(
         [_bytes(back) for _ in ranks],
         [(shard.stop - shard.start) * code.block_bytes for shard in shards],
     )
-    seconds = communicator.clock() - start
     whole = code.unpack(torch.cat(pieces).view(-1, code.block_bytes))
     means = [own.flatten()[:size].to(parts[0]) for own in whole.chunk(len(parts))]
     payload = len(parts) * code.message_bytes(size)
     messages = [own.flatten(1)[:, :size].to(parts[0]) for own in sent.chunk(len(parts), 1)]
-    return Arrived(Mean(means, heard, payload, seconds), messages)
+    return Arrived(Mean(means, heard, payload, there + back_again), messages)
 
 
 def _sum_of_shard(
@@ -105,8 +103,8 @@ def _sum_of_shard(
     sent: Tensor,
     shards: list[slice],
     control: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """The sum over workers of this process's shard (b, 256), and that of the control numbers."""
+) -> tuple[Tensor, Tensor, float]:
+    """The sum over workers of this process's shard (b, 256), that of the control, and seconds."""
     hosted = [len(workers) for workers in communicator.placed]
     is_sum = [_sum_is_smaller(communicator, k, code.block_bytes, BLOCK) for k in hosted]
     is_ours = is_sum[communicator.rank]
@@ -118,7 +116,7 @@ def _sum_of_shard(
         for k, summed in zip(hosted, is_sum, strict=True)
     ]
     sizes = [k * b * width for k, b, width in shapes]
-    pieces = communicator.exchange(
+    pieces, seconds = communicator.exchange(
         [torch.cat([_bytes(ours[:, shard]), tail]) for shard in shards],
         [size + len(tail) for size in sizes],
     )
@@ -128,7 +126,7 @@ def _sum_of_shard(
         for message in piece[:size].view(shape):
             total += _floats(message) if summed else code.unpack(message)
         heard += _floats(piece[size:])
-    return total, heard
+    return total, heard, seconds
 
 
 def _uniforms(code: Dense, like: Tensor, where: list[int]) -> Tensor | None:
@@ -157,11 +155,9 @@ def _gathered(
     tail = _bytes(control.float())
     own = torch.cat([_bytes(places.int()), _bytes(values.float()), tail])
     counts = [len(workers) * m * kept for workers in communicator.placed]
-    start = communicator.clock()
-    pieces = communicator.exchange(
+    pieces, seconds = communicator.exchange(
         [own] * communicator.processes, [(FLOAT32 + INDEX) * k + len(tail) for k in counts]
     )
-    seconds = communicator.clock() - start
     total = torch.zeros(m, size, dtype=_sum_type(communicator), device=rows.device)
     heard = torch.zeros_like(control)
     for piece, k in zip(pieces, counts, strict=True):
