@@ -16,6 +16,7 @@ class Purpose(IntEnum):
     SYNTHETIC = 5
     FORWARD = 6
     OFFSET = 7
+    COMPRESSION = 8
 
 
 def generator(purpose: Purpose, *where: int) -> np.random.Generator:

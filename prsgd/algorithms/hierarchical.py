@@ -22,6 +22,7 @@ class Hierarchical(AveragesMoments):
 
     name: ClassVar[str] = "hierarchical"
     title: ClassVar[str] = "hierarchical"
+    has_reference: ClassVar[bool] = False
     levels: dict[int, int] = whole_to_whole(
         "{group size: interval, ...} up to all workers, as in {2: 4, 8: 16}"
     )

@@ -191,8 +191,7 @@ def measured(run: Run, plan: Plan, sent: CommCounter) -> dict[str, float]:
     computing = run.samples_per_step(steps) / (run.workers * run.batch_size)
     costs = {STEP: computing * found.step}
     if plan.processes > 1:
-        size = sent.parameters * sent.bytes_per_number
-        alpha, speed = ring_constants(size, plan.processes, found.empty, found.full)
+        alpha, speed = ring_constants(sent.vector_bytes, plan.processes, found.empty, found.full)
         costs |= {LATENCY: alpha, BANDWIDTH: speed}
     return costs
 

@@ -28,6 +28,7 @@ Start here, without any download:
 
   prsgd train +experiment=quickstart interval=8 workers=4
   prsgd train +experiment=quickstart_lm                    a small GPT
+  python -c 'import prsgd; help(prsgd)'                    the same from Python
 
 Exit codes: 0 done, 1 failed, 2 wrong configuration, 3 diverged, 130/143 stopped by a signal.
 """
@@ -42,6 +43,7 @@ Examples:
   prsgd train data=text data.root=~/book.txt                 a small GPT on your own text
   prsgd train model=resnet56 data.partition=by_label --dry-run
   prsgd train -m algorithm=prsgd,slowmo,scaffold workers=8   methods side by side
+  prsgd train -m compression=none,int8,topk                  smaller messages side by side
 
 Several machines: start torchrun on each. `out` must be a folder that all of them see.
   torchrun --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 \\

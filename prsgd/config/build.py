@@ -16,7 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 from prsgd.algorithms.base import Algorithm
 from prsgd.config.choices import ALIASES, choices, unknown_key
 from prsgd.config.registry import PATHS, called, keys_of, known_class
-from prsgd.config.schema import GROUPS, Run, Settings, with_task
+from prsgd.config.schema import GROUPS, Run, Settings, with_groups
+from prsgd.distributed.compression import Lossy
 from prsgd.errors import UserError, why
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ def build_run(raw: Mapping[str, Any], trusted: list[str] | None = None) -> Run:
     Its classes are prsgd's or those of a package in `plugins`. A configuration that was found in a
     run folder may name only `trusted` packages.
     """
-    raw = with_task(raw)
+    raw = with_groups(raw)
     _refuse_interpolations(raw)
     rest = {ALIASES.get(name, name): raw[name] for name in raw if name not in GROUPS}
     settings = build_dataclass(Settings, rest, "", [f.name for f in fields(Settings)] + [*GROUPS])
@@ -92,6 +93,11 @@ def _contradictions(run: Run) -> Iterator[str]:
     for group, problem in (("data", run.data.check()), ("model", run.model.check())):
         if problem:
             yield f"{group}.{problem}"
+    if isinstance(run.compression, Lossy) and not run.algorithm.has_reference:
+        yield (
+            f"compression={called('compression', type(run.compression))}: must be none with "
+            f"algorithm={run.algorithm.name}, whose groups have no point that all workers know"
+        )
     if run.batch_size % run.accumulate:
         yield f"accumulate={run.accumulate}: must divide batch_size={run.batch_size}"
     if problem := run.algorithm.check(run.workers):

@@ -12,7 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 from prsgd.config.registry import called, keys_of, known_class
-from prsgd.config.schema import GROUPS, TASK, Run, Settings, with_task
+from prsgd.config.schema import GROUPS, NAMELESS, Run, Settings, with_groups
 from prsgd.errors import UserError
 from prsgd.fields import decides_curve, default_of, identity_of
 
@@ -28,7 +28,7 @@ def curve_config(
     A key that the configuration lacks has its default. `classes` are those of the groups; without
     them the class of a plugin is unknown, and then all its keys count.
     """
-    config = with_task(config)
+    config = with_groups(config)
     classes = classes or {group: known_class(group, config[group]) for group in GROUPS}
     keys = {f.name: config.get(f.name, default_of(f)) for f in fields(Settings)}
     curve = {f.name: keys[f.name] for f in fields(Settings) if decides_curve(f, keys)}
@@ -61,7 +61,7 @@ def identity(run: Run, precision: str, fingerprint: str) -> dict[str, Any]:
     classes = {group: type(part) for group, part in parts.items()}
     curve = curve_config({**run.as_dict(), "precision": precision}, classes)
     defaults = {f.name: default_of(f) for f in fields(Settings)} | {"precision": UNNAMED_PRECISION}
-    defaults["task"] = TASK
+    defaults |= NAMELESS
     for group, cls in classes.items():
         defaults |= {f"{group}.{f.name}": default_of(f) for f in fields(cls)}
     values = {name: v for name, v in curve.items() if name not in defaults or v != defaults[name]}

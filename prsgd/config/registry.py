@@ -54,6 +54,15 @@ PATHS: dict[str, dict[str, str]] = {  # group -> name -> import path; imported w
         "language_modeling": "prsgd.tasks.language_modeling.LanguageModeling",
         "regression": "prsgd.tasks.regression.Regression",
     },
+    "compression": {
+        "bf16": "prsgd.distributed.compression.BF16",
+        "int4": "prsgd.distributed.compression.Int4",
+        "int8": "prsgd.distributed.compression.Int8",
+        "none": "prsgd.distributed.compression.Uncompressed",
+        "randomk": "prsgd.distributed.compression.RandomK",
+        "sign": "prsgd.distributed.compression.Sign",
+        "topk": "prsgd.distributed.compression.TopK",
+    },
     "schedule": {
         "constant": "prsgd.schedule.Constant",
         "cosine": "prsgd.schedule.Cosine",

@@ -17,6 +17,7 @@ from prsgd.algorithms.base import Algorithm
 from prsgd.algorithms.info import RunInfo
 from prsgd.config.registry import description
 from prsgd.data.base import DataSet
+from prsgd.distributed.compression import Compression
 from prsgd.errors import UserError
 from prsgd.fields import (
     auto_or_whole,
@@ -117,13 +118,14 @@ GROUPS: dict[str, type] = {
     "data": DataSet,
     "schedule": Schedule,
     "task": Task,
+    "compression": Compression,
 }
-TASK = "image_classification"  # of records that name none
+NAMELESS = {"task": "image_classification", "compression": "none"}  # choices that no name has
 
 
-def with_task(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A plain configuration, of images if it names no task."""
-    return {"task": {"name": TASK}, **config}
+def with_groups(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A plain configuration with the choices that an older record does not name."""
+    return {**{group: {"name": name} for group, name in NAMELESS.items()}, **config}
 
 
 @dataclass(kw_only=True)
@@ -135,6 +137,7 @@ class Run(Settings):
     data: DataSet
     schedule: Schedule
     task: Task
+    compression: Compression
 
     def samples(self) -> int:
         """n: the training samples, of which an epoch draws as many."""

@@ -21,7 +21,7 @@ class CommCounter:
     parameters: int  # D
     workers: int  # N
     moments_kept: int = 0  # vectors (D,) that the optimiser keeps for each worker
-    bytes_per_number: int = 4
+    vector_bytes: int = 0  # of a vector that a worker hands over; 4 D unless it is given
     rounds: int = 0
     payload_bytes: int = 0
     groups: dict[int, int] = field(default_factory=dict)  # rounds within groups, by group size
@@ -30,6 +30,9 @@ class CommCounter:
     scalars: dict[str, float] = field(default_factory=dict)
     x: Array = field(default_factory=lambda: np.zeros((1, 1)))
     g: Array = field(default_factory=lambda: np.zeros((1, 1)))
+
+    def __post_init__(self) -> None:
+        self.vector_bytes = self.vector_bytes or 4 * self.parameters
 
     @property
     def group_rounds(self) -> int:
@@ -66,7 +69,7 @@ class CommCounter:
             self._send(vectors)
         else:
             self.groups[group] = self.groups.get(group, 0) + 1
-            self.group_payload_bytes += self.bytes_per_number * vectors * self.parameters
+            self.group_payload_bytes += vectors * self.vector_bytes
 
     def average_gradients(self) -> None:
         self._send(1)
@@ -84,4 +87,4 @@ class CommCounter:
 
     def _send(self, vectors: int) -> None:
         self.rounds += 1
-        self.payload_bytes += self.bytes_per_number * vectors * self.parameters
+        self.payload_bytes += vectors * self.vector_bytes

@@ -38,7 +38,9 @@ def memory(run: Run, parameters: int) -> int:
 
 def communication(run: Run, samples: int, parameters: int) -> CommCounter:
     """All that the run will send: its algorithm runs on workers that only count."""
-    size = BYTES_PER_NUMBER[run.reduction]
+    size = run.compression.message_bytes(parameters)
+    if run.compression.is_summed:
+        size = size * BYTES_PER_NUMBER[run.reduction] // FLOAT32
     counted = CommCounter(parameters, run.workers, run.moments, size)
     counted.run(run.algorithm, run.info(samples))
     return counted

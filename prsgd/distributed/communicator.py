@@ -11,7 +11,7 @@ import os
 import socket
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -187,6 +187,19 @@ class Communicator:
         payload = bytes_per_number * sum(mean.numel() for mean in means)
         return Mean(means, heard, payload, seconds)
 
+    def exchange(self, pieces: list[Tensor], sizes: list[int]) -> tuple[list[Tensor], float]:
+        """Give bytes to each process and receive sizes[rank] bytes of each; and the seconds."""
+        if self.processes == 1:
+            return pieces, 0.0
+        received = torch.empty(sum(sizes), dtype=torch.uint8, device=self.device)
+        given, start = torch.cat(pieces), self.clock()
+        lengths = [len(piece) for piece in pieces]
+        self._collective(
+            lambda: dist.all_to_all_single(received, given, sizes, lengths, async_op=True),
+            everyone=True,
+        )
+        return [*torch.split(received, sizes)], self.clock() - start
+
     # what everything else sends -----------------------------------------------------------------
 
     def all_reduce_sum(self, values: Tensor) -> Tensor:
@@ -198,11 +211,18 @@ class Communicator:
         return total
 
     def _all_reduce(self, tensor: Tensor, operation: str, group: dist.ProcessGroup | None) -> None:
-        """In place; raises `ProcessLost` where a process does not take part."""
+        """In place."""
+        reduce = getattr(dist.ReduceOp, operation.upper())
+        self._collective(
+            lambda: dist.all_reduce(tensor, reduce, group=group, async_op=True),
+            everyone=group in (None, self._gloo),
+        )
+
+    def _collective(self, start: Callable[[], Any], everyone: bool) -> None:
+        """Start it and wait; raises `ProcessLost` where a process does not take part."""
         try:
-            self._heartbeat.beat(self._step, everyone=group in (None, self._gloo))
-            reduce = getattr(dist.ReduceOp, operation.upper())
-            self._wait(dist.all_reduce(tensor, reduce, group=group, async_op=True))
+            self._heartbeat.beat(self._step, everyone)
+            self._wait(start())
         except RuntimeError as error:
             raise ProcessLost(self._heartbeat.missing(str(error))) from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prsgd.config.naming import curve_config
-from prsgd.config.schema import with_task
+from prsgd.config.schema import with_groups
 from prsgd.report.checks import check_config, check_curve
 from prsgd.run_folder import RunFolder
 
@@ -38,7 +38,7 @@ def _attempt(folder: RunFolder) -> list[Attempt]:
     status, _ = folder.status()
     if status == "done":
         return []
-    config = with_task(folder.config())
+    config = with_groups(folder.config())
     check_config(config)
     curve = curve_config(config)
     check_curve(curve)

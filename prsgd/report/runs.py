@@ -13,7 +13,7 @@ import pandas as pd
 
 from prsgd.config.naming import curve_config
 from prsgd.config.registry import keys_of, known_class
-from prsgd.config.schema import with_task
+from prsgd.config.schema import with_groups
 from prsgd.errors import UserError
 from prsgd.files import read_bytes
 from prsgd.measures import OF_IMAGES, Measures
@@ -78,7 +78,7 @@ def load(results: Path) -> tuple[list[RunRecord], list[tuple[Path, str]]]:
 def load_run(path: Path) -> RunRecord:
     """The record of one run folder; `UserError` where the run is unfinished or damaged."""
     folder = RunFolder(path)
-    config = with_task(folder.config())
+    config = with_groups(folder.config())
     status, why = folder.status()
     if status != "done":
         raise UserError(f"{status}: {why}" if why else status)

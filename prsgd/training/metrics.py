@@ -8,7 +8,6 @@ from torch import nn
 
 from prsgd.config.schema import Run
 from prsgd.distributed.rounds import close_rounds
-from prsgd.distributed.wire import wire_bytes
 from prsgd.tasks.base import Bound
 from prsgd.training.clock import Clock
 from prsgd.training.evaluate import evaluate
@@ -78,7 +77,7 @@ class Metrics:
             "g2": norms / draws if draws else float("nan"),
             "virtual_time": self._virtual_time + self._virtual_seconds(workers.local_steps),
             "payload_bytes": ledger.payload_bytes,
-            "wire_bytes": wire_bytes(ledger.payload_bytes, self.run.workers),
+            "wire_bytes": self.run.compression.wire_bytes(ledger.payload_bytes, self.run.workers),
             "group_round": ledger.group_rounds,
             "group_payload_bytes": ledger.group_payload_bytes,
             "comm_seconds": ledger.comm_seconds,

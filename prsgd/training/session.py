@@ -18,6 +18,10 @@ from prsgd.training.metrics import Metrics
 from prsgd.training.trackers.base import Outcome, Progress, Tracker
 from prsgd.training.workers import RowWorkers
 
+CODED_MOMENTS = (
+    "AdamW's second moments are coded too: where one comes out as 0 a step divides by eps; "
+    "momentum_at_sync=keep sends none"
+)
 SILENT_GRADIENTS = 32  # of all workers, after which all processes exchange control numbers
 
 
@@ -54,6 +58,9 @@ class Session:
         """Training goes on after `step`."""
         if warning := self.run.algorithm.warning(self.metrics.info):
             self.note(warning)
+        averages = getattr(self.run.algorithm, "momentum_at_sync", "keep") == "average"
+        if self.workers.differences and averages and "v" in self.workers.optimizer.moments:
+            self.note(CODED_MOMENTS)
         for tracker in self.trackers:
             tracker.start(self.job, self.steps, step, self.workers.ledger)
 

@@ -6,6 +6,7 @@ import torch
 
 from prsgd.config.schema import Run
 from prsgd.distributed.communicator import Communicator
+from prsgd.distributed.compression import Lossy
 from prsgd.tasks.base import Draws
 from prsgd.training.generators import ForwardDraws
 from prsgd.training.module import build_module, watch_unused
@@ -20,6 +21,8 @@ def build_workers(run: Run, task: Draws, communicator: Communicator, bf16: bool)
     forward_draws = ForwardDraws(run.seed, communicator.device) if draws else None
     keeps_frozen = run.start_sha256 != "auto"
     workers = RowWorkers(model, communicator, task, run, bf16, forward_draws, keeps_frozen)
+    if isinstance(run.compression, Lossy):
+        workers.compress(run.compression, run.seed)
     for own in workers.models:
         watch_unused(own, unused)
     return workers

@@ -26,13 +26,16 @@ from torch import Tensor, nn
 
 from prsgd.algorithms.info import Part
 from prsgd.distributed.communicator import Communicator
+from prsgd.distributed.compression import Lossy
 from prsgd.distributed.ledger import Ledger, Round
 from prsgd.tasks.base import Draws, Nest, parts_of_nest, row_of_nest
 from prsgd.training.buffers import buffers, move, set_consensus
+from prsgd.training.differences import Differences
 from prsgd.training.generators import ForwardDraws
 from prsgd.training.optimizers import ALL, OptimizerSettings, build_optimizer
 from prsgd.training.views import bind_views, matrices, pooled, row_of, share_frozen
 
+APART = "compression/apart"  # a scalar: the workers have taken steps of their own
 CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_ has it
 
 
@@ -91,6 +94,8 @@ class RowWorkers:
         self._per_worker: dict[str, Tensor] = {}
         self._replicated: dict[str, Tensor] = {}
         self.t = 0
+        self.differences: Differences | None = None
+        self.gradients_are_equal = False  # whether they have been averaged in this step
         self._signal = 0
         self._scratch = torch.empty_like(self.x[0])
         self.models = []
@@ -99,6 +104,12 @@ class RowWorkers:
             bind_views(self.models[-1], x, s, g)
         self._consensus_model = model.eval()
 
+    def compress(self, code: Lossy, seed: int) -> None:
+        """From here on, send the differences of rows in this code. Called before the first step."""
+        vectors = self.per_worker, self.replicated
+        self.differences = Differences(code, seed, self.communicator, *vectors)
+        self.differences.restarted(self.x[0])
+
     def compute_gradients(self, active: Sequence[int] | None = None, signal: int = 0) -> None:
         """Step t + 1 begins: G_i at x_i on worker i's next batch, for the active (None: all).
 
@@ -106,6 +117,7 @@ class RowWorkers:
         """
         self.t += 1
         self._signal = signal
+        self.gradients_are_equal = False
         self.communicator.enter_step(self.t)
         self.computing = list(range(self.communicator.workers) if active is None else active)
         for worker in self.computing:
@@ -148,6 +160,8 @@ class RowWorkers:
 
     @torch.no_grad()
     def optimizer_step(self, lr: float) -> None:
+        if self.differences and not self.gradients_are_equal:
+            self._leave_together()
         self.optimizer.count_step(self.computing)
         if len(self.active) == len(self.models):
             self.optimizer.step(self.x, self.g, lr)
@@ -156,13 +170,22 @@ class RowWorkers:
             row = worker - self.communicator.local_workers.start
             self.optimizer.step(self.x, self.g, lr, slice(row, row + 1))
 
+    def _leave_together(self) -> None:
+        """Before the first local step all workers are at one point, wherever that is."""
+        assert self.differences is not None
+        if APART not in self.scalars:
+            self.differences.restarted(self.x[0])
+            self.scalars[APART] = 1.0
+
     @torch.no_grad()
     def mean(self, *parts: Part) -> list[Tensor]:
-        return self._round([part.rows for part in parts])
+        return self._round(parts)
 
     @torch.no_grad()
     def restart(self, x: Tensor) -> None:
         self.x.copy_(x)
+        if self.differences:
+            self.differences.restarted(x)
 
     def moments(self, at_sync: str) -> list[Part]:
         if at_sync != "average":
@@ -172,8 +195,8 @@ class RowWorkers:
     @torch.no_grad()
     def set_moments(self, at_sync: str, means: list[Tensor]) -> None:
         if at_sync == "average":
-            for rows, mean in zip(self.optimizer.moments.values(), means, strict=True):
-                rows.copy_(mean)
+            for (name, rows), mean in zip(self.optimizer.moments.items(), means, strict=True):
+                rows.copy_(mean.clamp(min=0) if name == "v" and self.differences else mean)
             self._average_corrections(self.communicator.workers)
         elif at_sync == "reset":
             optimizer = self.optimizer
@@ -204,6 +227,7 @@ class RowWorkers:
     def average_gradients(self) -> None:
         [mean] = self.mean(Part(self.g, reference="zero"))
         self.g.copy_(mean)
+        self.gradients_are_equal = True
 
     def mean_loss(self) -> float:
         self.ledger.payload_bytes += self.losses.element_size()
@@ -232,10 +256,13 @@ class RowWorkers:
         control[0], control[1] = self.loss_sums.sum(), self._signal
         return control
 
-    def _round(self, parts: list[Tensor]) -> list[Tensor]:
+    def _round(self, parts: Sequence[Part]) -> list[Tensor]:
         """One round of all workers, entered in the ledger."""
-        found = self.communicator.mean(parts, self.control())
-        drifts = self.squared_distances(found.means[0]) if parts[0] is self.x else None
+        if self.differences:
+            found = self.differences.mean(parts, self.control(), self.t)
+        else:
+            found = self.communicator.mean([part.rows for part in parts], self.control())
+        drifts = self.squared_distances(found.means[0]) if parts[0].rows is self.x else None
         self._enter(None, found.payload_bytes, found.seconds, found.control.clone(), drifts)
         return found.means
 

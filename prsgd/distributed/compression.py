@@ -1,0 +1,224 @@
+"""How what a worker sends is represented: what the group `compression` chooses.
+
+A worker sends its rows less a point that all know. Importing this is free.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from prsgd.distributed.wire import wire_bytes
+from prsgd.fields import choice, flag, key
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCK = 256  # numbers that share a scale
+SCALE = 4  # bytes of a scale, which is float32
+FLOAT32 = 4
+INDEX = 4  # bytes of a place, which is an int32
+
+
+@dataclass
+class Compression(ABC):
+    """A representation of vectors of D numbers."""
+
+    title: ClassVar[str]  # in figures and tables
+    gathered: ClassVar[bool] = (
+        False  # whether every worker receives each message, and no sum of all
+    )
+    is_summed: ClassVar[bool] = False  # whether plain numbers travel, as the reduction has them
+
+    @abstractmethod
+    def message_bytes(self, numbers: int) -> int:
+        """What a worker hands over for a vector of so many numbers."""
+
+    def wire_bytes(self, payload: int, workers: int) -> int:
+        """What each of N workers sends so that all have the mean, where each hands over `payload`.
+
+        2 (N-1)/N of it where shards are summed by their owners and handed back, as a ring does, and
+        N - 1 times it where messages are gathered.
+        """
+        return (workers - 1) * payload if self.gathered else wire_bytes(payload, workers)
+
+
+@dataclass
+class Uncompressed(Compression):
+    """The numbers themselves."""
+
+    title: ClassVar[str] = "float32"
+
+    is_summed: ClassVar[bool] = True
+
+    def message_bytes(self, numbers: int) -> int:
+        return FLOAT32 * numbers
+
+
+@dataclass
+class Lossy(Compression):
+    """A representation that loses something. What it loses may be sent in a later round.
+
+    With error feedback e_i, which is 0 at first, worker i sends C(Δ_i + e_i), and then e_i is
+    Δ_i + e_i less what that means.
+    """
+
+    error_feedback: bool = flag(False)
+
+
+@dataclass
+class Dense(Lossy):
+    """A code of so many bits for each number. Blocks of 256 numbers are coded on their own.
+
+    Shards of all messages go to their owners, which decode them, average, code the mean, and hand
+    it back.
+    """
+
+    bits: ClassVar[int]
+    scale_bytes: ClassVar[int] = SCALE  # for each block
+
+    @property
+    def block_bytes(self) -> int:
+        return BLOCK * self.bits // 8 + self.scale_bytes
+
+    @property
+    def is_random(self) -> bool:
+        """Whether coding takes random numbers."""
+        return False
+
+    def message_bytes(self, numbers: int) -> int:
+        return self.block_bytes * -(-numbers // BLOCK)
+
+    @abstractmethod
+    def pack(self, blocks: Tensor, counts: Tensor, uniforms: Tensor | None) -> Tensor:
+        """(..., B, 256) float32 as (..., B, block_bytes) uint8.
+
+        `counts` (B, 1) are the numbers of each block that are no padding, and `uniforms` (B, 256)
+        are in [0, 1).
+        """
+
+    @abstractmethod
+    def unpack(self, packed: Tensor) -> Tensor:
+        """What `pack` returned, decoded."""
+
+
+@dataclass
+class BF16(Dense):
+    """The nearest bfloat16."""
+
+    title: ClassVar[str] = "bf16"
+    bits: ClassVar[int] = 16
+    scale_bytes: ClassVar[int] = 0
+
+    def pack(self, blocks: Tensor, counts: Tensor, uniforms: Tensor | None) -> Tensor:
+        from prsgd.distributed import codes
+
+        return codes.pack_bf16(blocks)
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        from prsgd.distributed import codes
+
+        return codes.unpack_bf16(packed)
+
+
+@dataclass
+class Integers(Dense):
+    """Whole multiples of a block's largest magnitude over 2^(bits - 1) - 1.
+
+    Stochastic rounding goes up with the probability of what is left over, so that the mean over
+    draws is the number itself.
+    """
+
+    rounding: str = choice("nearest", "nearest", "stochastic")
+
+    @property
+    def is_random(self) -> bool:
+        return self.rounding == "stochastic"
+
+    def pack(self, blocks: Tensor, counts: Tensor, uniforms: Tensor | None) -> Tensor:
+        from prsgd.distributed import codes
+
+        return codes.pack_integers(blocks, self.bits, uniforms)
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        from prsgd.distributed import codes
+
+        return codes.unpack_integers(packed, self.bits)
+
+
+@dataclass
+class Int8(Integers):
+    """-127 .. 127."""
+
+    title: ClassVar[str] = "int8"
+    bits: ClassVar[int] = 8
+
+
+@dataclass
+class Int4(Integers):
+    """-7 .. 7."""
+
+    title: ClassVar[str] = "int4"
+    bits: ClassVar[int] = 4
+
+
+@dataclass
+class Sign(Dense):
+    """The sign of each number, times the mean magnitude of its block."""
+
+    title: ClassVar[str] = "sign"
+    bits: ClassVar[int] = 1
+    error_feedback: bool = flag(True)
+
+    def pack(self, blocks: Tensor, counts: Tensor, uniforms: Tensor | None) -> Tensor:
+        from prsgd.distributed import codes
+
+        return codes.pack_signs(blocks, counts)
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        from prsgd.distributed import codes
+
+        return codes.unpack_signs(packed)
+
+
+def ratio() -> Any:
+    """The share of the numbers that is sent."""
+    return key(0.01, "a number above 0 and at most 1", lambda v: 0 < v <= 1)
+
+
+@dataclass
+class Sparse(Lossy):
+    """A share of the numbers. The others count as 0."""
+
+    error_feedback: bool = flag(True)
+    ratio: float = ratio()
+
+    def kept(self, numbers: int) -> int:
+        """How many of so many numbers are sent."""
+        return max(1, round(self.ratio * numbers))
+
+
+@dataclass
+class TopK(Sparse):
+    """The largest magnitudes, each with its place. All messages go to all."""
+
+    title: ClassVar[str] = "top-k"
+    gathered: ClassVar[bool] = True
+
+    def message_bytes(self, numbers: int) -> int:
+        return (FLOAT32 + INDEX) * self.kept(numbers)
+
+
+@dataclass
+class RandomK(Sparse):
+    """Places that are drawn from seed and step, and so the same for all: only numbers travel.
+
+    Without error feedback they are divided by the share, so that the mean over draws is right.
+    """
+
+    title: ClassVar[str] = "random-k"
+    is_summed: ClassVar[bool] = True
+
+    def message_bytes(self, numbers: int) -> int:
+        return FLOAT32 * self.kept(numbers)

@@ -1,0 +1,73 @@
+"""What workers send where it is compressed: their difference from a point that all know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from prsgd.algorithms.info import Part
+from prsgd.distributed.communicator import Communicator, Mean
+from prsgd.distributed.compressed import compressed_mean
+from prsgd.distributed.compression import Lossy
+
+NAME = "compression"  # how the names of its vectors begin
+
+
+class Differences:
+    """Keeps the points that parts are a difference from, and with error feedback what was lost.
+
+    `per_worker` and `replicated` are those of the workers, whose checkpoints then have all of it.
+    """
+
+    def __init__(
+        self,
+        code: Lossy,
+        seed: int,
+        communicator: Communicator,
+        per_worker: Callable[[str], Tensor],
+        replicated: Callable[[str], Tensor],
+    ) -> None:
+        self.code = code
+        self.seed = seed
+        self.communicator = communicator
+        self.per_worker = per_worker
+        self.replicated = replicated
+
+    def restarted(self, x: Tensor) -> None:
+        """All workers are at x (D,)."""
+        self.replicated(f"{NAME}/restart").copy_(x)
+
+    def mean(self, parts: Sequence[Part], control: Tensor, t: int) -> Mean:
+        """The mean of each part over all workers, as it arrives in the round of step t."""
+        points = [self._point(part, place) for place, part in enumerate(parts)]
+        rows = [part.rows - point for part, point in zip(parts, points, strict=True)]
+        places = range(len(parts) if self.code.error_feedback else 0)
+        lost = [self._lost(parts[place], place) for place in places]
+        for own, e in zip(rows, lost, strict=False):
+            own += e
+        where = [self.seed, t]
+        found, sent = compressed_mean(self.code, self.communicator, rows, control, where)
+        for e, own, message in zip(lost, rows, sent, strict=False):
+            torch.sub(own, message, out=e)
+        means = [point + mean for point, mean in zip(points, found.means, strict=True)]
+        for place, (part, mean) in enumerate(zip(parts, means, strict=True)):
+            if isinstance(part.reference, str) and part.reference == "mean":
+                self.replicated(f"{NAME}/mean{place}").copy_(mean)
+        return found._replace(means=means)
+
+    def _point(self, part: Part, place: int) -> Tensor | float:
+        """What a part is a difference from, (D,), or 0."""
+        if not isinstance(part.reference, str):
+            point: Tensor = part.reference
+            return point
+        if part.reference == "zero":
+            return 0.0
+        name = "restart" if part.reference == "restart" else f"mean{place}"
+        return self.replicated(f"{NAME}/{name}")
+
+    def _lost(self, part: Part, place: int) -> Tensor:
+        """What the messages of a part have left out so far, (K, D)."""
+        kind = part.reference if isinstance(part.reference, str) else "point"
+        return self.per_worker(f"{NAME}/lost_{kind}{place}")
