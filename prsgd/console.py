@@ -14,6 +14,8 @@ from rich.text import Text
 
 T = TypeVar("T")
 PLAIN: Any = {"highlight": False, "emoji": False, "force_jupyter": False}
+if "ipykernel" in sys.modules:  # a notebook shows lines, whatever its environment says of colours
+    PLAIN["force_terminal"] = False
 console = Console(soft_wrap=True, **PLAIN)
 errors = Console(stderr=True, soft_wrap=True, **PLAIN)
 UNSEEN = (  # what a terminal obeys, turns round or cannot encode

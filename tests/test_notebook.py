@@ -21,6 +21,8 @@ def test_the_tour(tmp_path: Path) -> None:
         "".join(out.get("text", "") or str(out["data"]) for out in cell.get("outputs", []))
         for cell in tour.cells
     ]
+    assert not any("\x1b" in text for text in shown), "lines, and nothing that a terminal obeys"
+    assert "epoch 5.981/6" in shown[3]
     assert "Result(done, training loss" in shown[3]
     assert "consensus_train_loss" in shown[4]
     assert "is done (test accuracy" in shown[6], "I = 8 is there already"

@@ -57,9 +57,15 @@ def _followed(scratch: Path) -> int:
     """
     live = console.is_terminal and current_thread() is main_thread()
     shown: Any = {} if live else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(p or str(Path.cwd()) for p in sys.path),
+    }
+    if not live:
+        environment.pop("FORCE_COLOR", None)  # which notebooks set, as if lines were a terminal
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "prsgd.api.apart", str(scratch)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p or str(Path.cwd()) for p in sys.path)},
+        env=environment,
         text=True,
         start_new_session=True,
         **shown,
