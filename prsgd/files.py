@@ -74,6 +74,11 @@ def _open_own(path: Path, flags: int) -> int:
     return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags)
 
 
+def from_anywhere(path: str) -> str:
+    """The path as it means the same in every folder: absolute, or from the user's home as given."""
+    return path if path.startswith("~") else str(Path(path).absolute())
+
+
 def follow_umask(path: Path) -> None:
     """Give a file the mode that the user's umask asks for; safetensors writes 0600."""
     umask = os.umask(0)

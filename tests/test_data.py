@@ -336,3 +336,16 @@ def test_augmentation_crops_and_mirrors() -> None:
     assert {i for i, _, _ in seen} == {j for _, j, _ in seen} == set(range(5))
     assert {flip for _, _, flip in seen} == {False, True}
     assert torch.equal(augmented(images, 0, False, [np.random.default_rng(0)]), images)
+
+
+@pytest.mark.parametrize(
+    ("given", "recorded"),
+    [("~/pictures", "~/pictures"), ("/data/set", "/data/set"), ("near", "HERE/near")],
+)
+def test_a_place_is_recorded_as_it_means_the_same_anywhere(
+    given: str, recorded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record with ~ names no home, and is found in that of whoever has it."""
+    monkeypatch.chdir(tmp_path)
+    found: Any = ImageFolder(root=given).located()
+    assert found.root == recorded.replace("HERE", str(tmp_path))

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from prsgd.errors import UserError
+from prsgd.files import from_anywhere
 
 TRUST = "the packages whose code it may run, where it runs any but prsgd's"
 
@@ -54,7 +55,7 @@ def given_keys(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
         if key == "plugins" and found:
             named += [name.strip() for name in found[1].split(",")]
         elif key in ("data.root", "start") and value:
-            places[key] = str(Path(value).expanduser().absolute())
+            places[key] = from_anywhere(value)
         else:
             raise UserError(
                 f"{argument}: the run folder has its keys; only plugins=[...], data.root=... and "

@@ -8,19 +8,20 @@ from pathlib import Path
 from prsgd.config.schema import Run
 from prsgd.data.digest import digest_of
 from prsgd.errors import UserError
+from prsgd.files import from_anywhere
 from prsgd.run_folder import RunFolder
 
 WEIGHTS = "a safetensors file of the model's weights, as a finished run's model.safetensors"
 
 
 def located(run: Run) -> Run:
-    """The run with its start as an absolute path and the file's SHA-256, for a record.
+    """The run with its start as it may be found from anywhere, and the SHA-256, for a record.
 
     `UserError` where the file cannot be read or has another SHA-256 than the run's.
     """
     if run.start == "auto":
         return run
-    path = Path(run.start).expanduser().absolute()
+    path = Path(run.start).expanduser()
     try:
         if not path.exists():
             raise UserError(f"start={run.start}: there is no such file; it must be {WEIGHTS}")
@@ -37,11 +38,11 @@ def located(run: Run) -> Run:
             f"start={run.start}: its SHA-256 is {digest}, and must be {run.start_sha256}; the file "
             "has other content than it had"
         )
-    return replace(run, start=str(path), start_sha256=digest)
+    return replace(run, start=from_anywhere(run.start), start_sha256=digest)
 
 
 def without_lost_start(run: Run, folder: RunFolder) -> Run:
     """The run without its start, where the file is gone and a checkpoint takes its place."""
-    if run.start == "auto" or Path(run.start).exists() or not folder.has_checkpoint():
+    if run.start == "auto" or Path(run.start).expanduser().exists() or not folder.has_checkpoint():
         return run
     return replace(run, start="auto")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prsgd.fields import choice, identity_of, text
+from prsgd.files import from_anywhere
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,10 +91,10 @@ class DataSet(ABC):
         return _digest(f"1 {type(self).__name__} {self.form()}{self.content_of_version_1()}")
 
     def located(self) -> DataSet:
-        """The same set with the folder that it is in as an absolute path, for a record."""
+        """The same set with a place that does not depend on the working folder, for a record."""
         same: Any = copy(self)
         if getattr(same, "root", "auto") != "auto":
-            same.root = str(Path(same.root).expanduser().absolute())
+            same.root = from_anywhere(same.root)
         return same  # type: ignore[no-any-return]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -25,7 +26,7 @@ def fill(module: nn.Module, run: Run) -> None:
     of numbers differ, or if numbers are not finite where the module's are. Floating-point numbers
     are converted to the module's type.
     """
-    path = located(run).start
+    path = Path(located(run).start).expanduser()
     try:
         found = load_file(path)
     except (OSError, SafetensorError) as error:
