@@ -42,7 +42,10 @@ def held(path: Path, warn: Callable[[str], None]) -> Iterator[None]:
         file.truncate(0)
         file.write(_this_process())
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # what this process forked may outlive it
 
 
 @contextmanager

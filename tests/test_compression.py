@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -308,6 +309,39 @@ def test_the_processes_do_not_matter(method: str, prsgd: Command, tmp_path: Path
     assert np.isfinite(metrics["consensus_train_loss"])
     wire = metrics["wire_bytes"] / metrics["payload_bytes"]
     assert wire == pytest.approx(5 if "topk" in method else 10 / 6, rel=1e-3)
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("choice", ["int8", "int4", "sign", "bf16", "topk"])
+def test_a_process_may_own_no_block(choice: str, prsgd: Command, tmp_path: Path) -> None:
+    """All numbers of the model are in one block, and there are two processes."""
+    small = [key for key in SMALL if not key.startswith(("model.width", "epochs", "workers"))]
+    few = "model.width=1", "workers=2", "epochs=0.2"
+    for P in (1, 2):
+        keys = f"compression={choice}", f"processes={P}", f"out=p{P}"
+        shown = prsgd("train", *small, *few, *keys)
+        assert shown.returncode == 0, shown
+    [one], [two] = ((tmp_path / f"p{P}").glob("*-N2-*") for P in (1, 2))
+    assert _parameters(one) < BLOCK
+    assert table(one).equals(table(two))
+
+
+@dataclass
+class Nothing(Lossy):
+    """Sends nothing, in no way that is known."""
+
+    def message_bytes(self, numbers: int) -> int:
+        return 0
+
+
+def test_a_code_of_ones_own_is_of_a_kind_that_travels() -> None:
+    with pytest.raises(UserError) as caught:
+        small_run(
+            plugins=["test_compression"], compression={"_target_": "test_compression.Nothing"}
+        )
+    assert str(caught.value) == (
+        "compression: Nothing must be a subclass of one of Uncompressed, Dense, TopK, RandomK"
+    )
 
 
 def _config(folder: Path) -> dict[str, Any]:

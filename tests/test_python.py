@@ -195,8 +195,11 @@ def test_trained_is_what_the_command_line_trains(prsgd_command: Command, tmp_pat
 
 
 def test_keys_are_enough() -> None:
-    keys = dict(item.split("=") for item in SMALL)
-    result = prsgd.train(**keys, processes=1, betas=[0.9, 0.5], profile=False)
+    keys: dict[str, Any] = {"workers": 2, "batch_size": 4, "epochs": 1, "lr": 0.05, "threads": 1}
+    keys |= {"data.size": 8, "data.train": 160, "data.test": 40, "processes": 1}
+    result = prsgd.train(
+        data="synthetic", model="mlp", precision="fp32", betas=[0.9, 0.5], profile=False, **keys
+    )
     assert result.folder == prsgd.train(prsgd.compose(*SMALL, "processes=1")).folder
 
 
@@ -539,8 +542,7 @@ def test_objects_go_on_where_they_are_asked_to(own: Any, tmp_path: Path) -> None
     assert prsgd.train(**{**options, "precision": "auto", "resume": auto}).folder == auto
     wider = own.Net(5, 2, width=9)
     line = complaint(**{**options, "resume": cut, "model": wider})
-    assert "is of another model" in line, line
-    RunFolder(cut).set_status("interrupted", "SIGINT at step 7")
+    assert line.startswith(f"resume={cut}: model.digest was - and is "), line
     assert complaint(resume=cut, model=own.Net, data=LABELLED, loss=own.absolute) == (
         f"resume={cut}: task.criterion was auto and is absolute; only what does not decide the "
         "curve may change"
@@ -578,3 +580,144 @@ def test_a_folder_is_resumed_by_itself() -> None:
     again = prsgd.train(resume=result.folder)
     assert again.status == "done"
     assert complaint(resume="nowhere") == ("nowhere is not a run folder: it has no config.yaml")
+
+
+def test_keys_of_a_whole_part_are_not_swallowed(own: Any) -> None:
+    """Where data are objects, keys may still say who draws which."""
+    options = {"model": own.Net, "data": LABELLED, **KEYS, "processes": 1}
+    result = prsgd.train(**options, **{"data.partition": "by_label"})
+    assert result.run.data.partition == "by_label"
+    assert "partition: by_label" in (result.folder / "config.yaml").read_text()
+    run = prsgd.compose(
+        "data=digits", "data.partition=by_label", "model=mlp", "workers=2", "epochs=1"
+    )
+    assert prsgd.train(run, data=LABELLED).run.data.partition == "by_label"
+    assert complaint(**options, **{"data.crop": 7}) == (
+        "data.crop: cannot be given here, as the data is an object"
+    )
+    assert complaint(**options, **{"model.width": 7}) == (
+        "model.width: cannot be given here, as the model is an object"
+    )
+
+
+def test_a_mapping_of_numbers_reaches_a_fresh_interpreter(own: Any) -> None:
+    keys = {**KEYS, "workers": 4, "interval": 8, "algorithm.levels": {2: 2, 4: 4}}
+    result = prsgd.train(
+        model=own.Net, data=LABELLED, algorithm="hierarchical", processes=2, **keys
+    )
+    assert result.status == "done"
+
+
+def test_what_is_tried_is_the_loss_too() -> None:
+    """One that is no scalar is refused before anything is written."""
+    line = complaint(model="mlp", data=LABELLED, loss=torch.nn.CrossEntropyLoss(reduction="none"))
+    assert "grad can be implicitly created only for scalar outputs" in line
+    assert not Path("runs").exists()
+    own_loss = torch.nn.CrossEntropyLoss()
+    own_loss.temperature = torch.nn.Parameter(torch.ones(1))
+    assert complaint(model="mlp", data=LABELLED, loss=own_loss) == (
+        "loss: has parameters of its own, which would not be trained; make them a part of the model"
+    )
+
+
+def test_a_loss_that_draws_is_a_function_of_the_seed() -> None:
+    def noisy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        losses = torch.nn.functional.cross_entropy(output, target, reduction="none")
+        if not output.requires_grad:
+            return losses.mean()
+        return (losses * (torch.rand(len(target)) < 0.5)).mean()
+
+    options = {"model": "mlp", "data": LABELLED, "loss": noisy, **KEYS, "processes": 1}
+    with nothing_changed():
+        results = [prsgd.train(**options) for _ in range(2)]
+    assert table(results[0].folder).equals(table(results[1].folder))
+
+
+def test_modules_of_one_name_are_not_one_run() -> None:
+    narrow = torch.nn.Sequential(torch.nn.Linear(5, 2))
+    wide = torch.nn.Sequential(torch.nn.Linear(5, 9), torch.nn.Linear(9, 2))
+    for model in (narrow, wide, lambda: torch.nn.Linear(5, 2), lambda: torch.nn.Linear(5, 3)):
+        prsgd.train(model=model, data=LABELLED, **KEYS, processes=1)
+    assert prsgd.load_runs().run.nunique() == 4
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_threads_are_as_they_were(processes: int, own: Any) -> None:
+    torch.set_num_threads(2)
+    with nothing_changed():
+        prsgd.train(model=own.Net, data=LABELLED, processes=processes, **KEYS)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.float64(0.05), "0.05"),
+        (np.int64(3), "3"),
+        (True, "true"),
+        (None, "null"),
+        ("diloco", "diloco"),
+        ("2024_11", "'2024_11'"),
+        ("it's", r"'it\'s'"),
+        ([1, "a b"], "[1,'a b']"),
+        ({2: 4}, "{2:4}"),
+    ],
+)
+def test_values_of_python_keep_their_types(value: Any, text: str) -> None:
+    from prsgd.api.compose import in_grammar
+
+    assert in_grammar(value) == text
+
+
+def test_a_result_outlives_a_change_of_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = prsgd.train(prsgd.compose(*SMALL, "processes=1"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(result.metrics) == 2
+    assert result.model() is not result.model()
+    assert len({result, result}) == 1
+
+
+def test_what_a_fresh_interpreter_cannot_import_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module is found, but its file fails there."""
+    (tmp_path / "moody.py").write_text(
+        "import sys\nfrom torch import nn\nif 'pytest' not in sys.modules:\n"
+        "    raise OSError('not today')\n\n\nclass Net(nn.Linear):\n"
+        "    def __init__(self):\n        super().__init__(5, 2)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import moody
+
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])  # which Python ignores
+    assert complaint(model=moody.Net, data=LABELLED, processes=2) == (
+        "a fresh interpreter cannot import moody:Net (OSError: not today); processes=1 trains here"
+    )
+    del sys.modules["moody"]
+
+
+STOPPED = """
+import signal, sys, prsgd
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+prsgd.train(prsgd.compose(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.dist
+def test_an_exit_of_the_program_ends_its_processes(tmp_path: Path) -> None:
+    arguments = (*SMALL, "processes=2", "epochs=20000")
+    (tmp_path / "script.py").write_text(STOPPED)
+    command = [sys.executable, "-u", "script.py", *arguments]
+    piped: Any = {"stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **piped) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 2/"):
+                process.send_signal(signal.SIGTERM)
+                break
+        process.stdout.read()
+        assert process.wait(60) == 7
+    [folder] = (tmp_path / "runs").iterdir()
+    assert '"interrupted"' in (folder / "status.json").read_text()

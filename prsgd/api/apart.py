@@ -5,28 +5,31 @@ The interpreter is given a folder with what it needs to know, and leaves its ans
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any
+
+import yaml
 
 from prsgd.api.objects import Objects
 from prsgd.config.plan import Job, decide
 from prsgd.console import console, outlast_the_terminal
 from prsgd.errors import RunFailed, UserError, why
-from prsgd.files import scratch_folder
+from prsgd.files import scratch_folder, write_atomically
 from prsgd.launch.elastic import end_with_parent
 from prsgd.launch.job import launch
 from prsgd.launch.process import CODES
 from prsgd.launch.sweep import owned
+from prsgd.plain_yaml import read_yaml
 from prsgd.run_folder import RunFolder
 from prsgd.training.machine import this_machine
 
-ORDER, ANSWER = "job.json", "answer.json"
+ORDER, ANSWER = "order.yaml", "answer.txt"
 
 
 def train_apart(job: Job, objects: Objects) -> None:
@@ -38,10 +41,10 @@ def train_apart(job: Job, objects: Objects) -> None:
         "data": str(job.data),
     }
     with scratch_folder() as scratch:
-        (scratch / ORDER).write_text(json.dumps(order))
+        (scratch / ORDER).write_text(yaml.safe_dump(order), encoding="utf-8")
         code = _followed(scratch)
-        answer = _answer(scratch / ANSWER)
-    if error := answer.get("error"):
+        error = _answer(scratch / ANSWER)
+    if error:
         raise UserError(error)
     if code not in (CODES["done"], CODES["diverged"]):
         status, told = RunFolder(job.folder).status()
@@ -57,16 +60,16 @@ def _followed(scratch: Path) -> int:
     """
     live = console.is_terminal and current_thread() is main_thread()
     shown: Any = {} if live else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(p or str(Path.cwd()) for p in sys.path),
-    }
+    found = [place or str(Path.cwd()) for place in sys.path if isinstance(place, str)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(found)}
     if not live:
         environment.pop("FORCE_COLOR", None)  # which notebooks set, as if lines were a terminal
+        environment["PYTHONIOENCODING"] = "utf-8"
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "prsgd.api.apart", str(scratch)],
         env=environment,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         start_new_session=True,
         **shown,
     )
@@ -75,25 +78,23 @@ def _followed(scratch: Path) -> int:
         while True:
             try:
                 for line in process.stdout or ():
-                    sys.stdout.write(line)
-                    sys.stdout.flush()
+                    print(line, end="", flush=True)
                 process.wait()
                 break
             except KeyboardInterrupt:
                 interrupted = True
                 process.send_signal(signal.SIGINT)
+            except BaseException:
+                process.terminate()  # it leaves a checkpoint
+                raise
     if interrupted:
         raise KeyboardInterrupt
     return process.returncode
 
 
-def _answer(path: Path) -> dict[str, Any]:
-    """What the interpreter left; nothing where it was killed."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    return found
+def _answer(path: Path) -> str:
+    """Why the interpreter refused to train; empty where it did not."""
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def main(scratch: Path) -> int:
@@ -101,16 +102,27 @@ def main(scratch: Path) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_parent()
     outlast_the_terminal()
-    order = json.loads((scratch / ORDER).read_text())
+    order = read_yaml((scratch / ORDER).read_bytes())
     try:
-        run = Objects.named(order["objects"] or {}).run(order["config"])
+        run = _objects(order["objects"]).run(order["config"])
         plan = decide(run, this_machine(), os.environ, alone=False)
         job = Job(run, plan, Path(order["folder"]), Path(order["data"]))
         with owned(job):
             return launch(job)
     except (UserError, OSError) as error:
-        (scratch / ANSWER).write_text(json.dumps({"error": why(error)}))
+        write_atomically(scratch / ANSWER, why(error))
         return CODES["failed"]
+
+
+def _objects(names: Mapping[str, str]) -> Objects:
+    """The objects of these names; `UserError` where they cannot be imported here."""
+    try:
+        return Objects.named(names)
+    except Exception as error:
+        raise UserError(
+            f"a fresh interpreter cannot import {', '.join(names.values())} "
+            f"({type(error).__name__}: {why(error)}); processes=1 trains here"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def composed(overrides: Sequence[str], config_dir: str | Path | None = None) -> 
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import open_dict
 
-    folders = [Path(config_dir)] if config_dir is not None else []
+    folders = [Path(config_dir).expanduser()] if config_dir is not None else []
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"config_dir={folder}: must be a folder")
@@ -81,10 +82,13 @@ def in_grammar(value: Any) -> str:
         return f"[{','.join(map(in_grammar, value))}]"
     if isinstance(value, Mapping):
         return f"{{{','.join(f'{key}:{in_grammar(own)}' for key, own in value.items())}}}"
-    if isinstance(value, int | float):
-        return repr(value)
+    if isinstance(value, float):
+        return repr(float(value))
+    if isinstance(value, Integral):
+        return str(int(value))
     text = str(value)
-    return text if re.fullmatch(r"[\w.+-]+", text) else "'{}'".format(text.replace("'", r"\'"))
+    is_a_name = re.fullmatch(r"[A-Za-z_][\w-]*", text)
+    return text if is_a_name else "'{}'".format(text.replace("'", r"\'"))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from prsgd.errors import RunFailed, UserError, why
 from prsgd.launch.process import prepare_torch
 from prsgd.launch.sweep import owned
 from prsgd.launch.torchrun import torchrun_rank
-from prsgd.training.interrupt import Interrupt
+from prsgd.training.interrupt import Interrupt, signal_of
 
 
 class _Interrupt(Interrupt):
@@ -21,22 +21,22 @@ class _Interrupt(Interrupt):
 
 
 def train_here(job: Job) -> None:
-    """Train to the end; what stops it before is raised."""
-    import torch
+    """Train to the end; what stops it before is raised.
 
+    A signal that came meanwhile goes on to the program, once the run has its checkpoint.
+    """
     from prsgd.training.loop import train
 
-    threads, interrupt = torch.get_num_threads(), _Interrupt()
+    interrupt = _Interrupt()
     try:
         with interrupt, nullcontext() if torchrun_rank() else owned(job):
             prepare_torch(job.plan)
-            outcome = train(job, interrupt)
+            train(job, interrupt)
     except UserError:
         raise
     except Exception as error:
         raise RunFailed(f"{job.folder.name} failed: {why(error)}") from error
     finally:
-        torch.set_num_threads(threads)
-    if outcome.signal:  # the run has its checkpoint, and the signal goes on to the program
-        signal.raise_signal(outcome.signal)
-        raise KeyboardInterrupt(outcome.why)
+        if weight := interrupt():
+            signal.raise_signal(signal_of(weight))
+            raise KeyboardInterrupt

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from prsgd.data.given import Given
 
 
+PLACED = ("partition", "alpha")  # keys of data that go with objects too
+
+
 @dataclass(frozen=True)
 class Objects:
     """What `train` was given beside keys; None where a key chooses.
@@ -40,7 +43,8 @@ class Objects:
         if self.model is not None:
             found["model"] = description("model", given(self.model))
         if self.data is not None:
-            found["data"] = description("data", self.data)
+            place = {key: found["data"][key] for key in PLACED if key in found["data"]}
+            found["data"] = {**description("data", self.data), **place}
             if found.get("task", {}).get("name") not in self.data.tasks:
                 found["task"] = {"name": self.data.suits()}
         return found
@@ -54,7 +58,7 @@ class Objects:
         if self.model is not None:
             run = replace(run, model=given(self.model))
         if self.data is not None:
-            run = replace(run, data=self.data)
+            vars(run.data)["arrays"] = self.data.samples()
         if self.loss is not None:
             if not isinstance(run.task, Supervised):
                 task = called("task", type(run.task))

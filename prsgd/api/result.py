@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """A run that has ended: its status, "done" or "diverged", why, and its folder."""
 
@@ -23,6 +23,9 @@ class Result:
     folder: Path
     status: str
     why: str = ""
+
+    def __post_init__(self) -> None:
+        vars(self)["_place"] = self.folder.absolute()  # wherever the program goes
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -44,10 +47,10 @@ class Result:
         """
         from prsgd.training.trained import trained
 
-        return trained(self.run, self.folder)
+        return trained(self.run, vars(self)["_place"])
 
     def __repr__(self) -> str:
-        row, metric = RunFolder(self.folder).last_metrics(), self.run.measures().main
+        row, metric = RunFolder(vars(self)["_place"]).last_metrics(), self.run.measures().main
         words = [f"{self.status}: {self.why}" if self.why else self.status]
         if row:
             words.append(f"training loss {row['consensus_train_loss']:.4f}")
@@ -58,4 +61,4 @@ class Result:
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd
 
-        return pd.read_csv(self.folder / name)
+        return pd.read_csv(vars(self)["_place"] / name)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from prsgd.api.compose import composed, in_grammar
-from prsgd.api.objects import Objects
+from prsgd.api.objects import PLACED, Objects
 from prsgd.api.result import Result
 from prsgd.config.naming import curve_config, run_name
 from prsgd.config.plan import Job
@@ -59,7 +60,29 @@ def train(
     Raises a UserError for what the command line refuses, with the same line, and a RunFailed for a
     run that ended by an error. A run that diverges is returned. An interrupt leaves a checkpoint.
     """
-    objects, choices = _objects(model, data, loss)
+    with _threads_restored():
+        return _trained(run, *_objects(model, data, loss), resume, keys)
+
+
+@contextmanager
+def _threads_restored() -> Iterator[None]:
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _trained(
+    run: Run | None,
+    objects: Objects,
+    choices: Mapping[str, str],
+    resume: str | Path | None,
+    keys: Mapping[str, Any],
+) -> Result:
+    """What `train` does, once it is known which of what it was given are objects."""
     keys = {**choices, **keys}
     recorded = run is None and resume is not None and not objects and {*keys} <= {"plugins"}
     config = _recorded(resume) if recorded else _config(run, objects, keys)
@@ -119,9 +142,18 @@ def _config(run: Run | None, objects: Objects, keys: Mapping[str, Any]) -> dict[
         for key in keys:
             raise UserError(f"{key}: belongs into prsgd.compose, which made the run")
         return run.as_dict()
+    given = {"model": objects.model, "data": objects.data}
+    for key in keys:
+        group, _, name = key.partition(".")
+        if name and given.get(group) is not None and name not in PLACED:
+            raise UserError(f"{key}: cannot be given here, as the {group} is an object")
+    placed = {}
     if objects.data is not None:
+        placed = {name: keys[f"data.{name}"] for name in PLACED if f"data.{name}" in keys}
+        keys = {key: own for key, own in keys.items() if not key.startswith("data.")}
         keys = {"task": objects.data.suits(), **keys}
-    return composed([f"{key}={in_grammar(value)}" for key, value in keys.items()])
+    config = composed([f"{key}={in_grammar(value)}" for key, value in keys.items()])
+    return {**config, "data": {**config["data"], **placed}}
 
 
 def _as_recorded(folder: Path, run: Run) -> Run:

@@ -17,7 +17,7 @@ from prsgd.algorithms.base import Algorithm
 from prsgd.config.choices import ALIASES, choices, unknown_key
 from prsgd.config.registry import PATHS, called, keys_of, known_class
 from prsgd.config.schema import GROUPS, Run, Settings, with_groups
-from prsgd.distributed.compression import Lossy
+from prsgd.distributed.compression import KINDS, Lossy
 from prsgd.errors import UserError, why
 
 T = TypeVar("T")
@@ -93,6 +93,9 @@ def _contradictions(run: Run) -> Iterator[str]:
     for group, problem in (("data", run.data.check()), ("model", run.model.check())):
         if problem:
             yield f"{group}.{problem}"
+    if not isinstance(run.compression, KINDS):
+        kinds = ", ".join(kind.__name__ for kind in KINDS)
+        yield f"compression: {type(run.compression).__name__} must be a subclass of one of {kinds}"
     if isinstance(run.compression, Lossy) and not run.algorithm.has_reference:
         yield (
             f"compression={called('compression', type(run.compression))}: must be none with "

@@ -105,6 +105,11 @@ def is_own(group: str, part: Any) -> bool:
     return called(group, type(part)) not in {*PATHS[group]} - {"given"}
 
 
+def is_tried(run: Any) -> bool:
+    """Whether a run's model or loss is not prsgd's, so that it is tried before anything starts."""
+    return is_own("model", run.model) or getattr(run.task, "given", None) is not None
+
+
 def description(group: str, part: Any) -> dict[str, Any]:
     """The plain mapping of a dataclass instance, as records have it."""
     cls = type(part)

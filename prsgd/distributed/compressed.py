@@ -84,7 +84,9 @@ def _in_shards(
     mine, uniforms = shards[communicator.rank], _uniforms(code, inside, [*where, OF_ALL])
     total, heard, there = _sum_of_shard(code, communicator, packed, sent, shards, control)
     mean = (total / communicator.workers).float() * inside[mine]
-    back = code.pack(mean, counts[mine], None if uniforms is None else uniforms[mine])
+    back = packed.new_empty(0, code.block_bytes)
+    if len(mean):
+        back = code.pack(mean, counts[mine], None if uniforms is None else uniforms[mine])
     pieces, back_again = communicator.exchange(
         [_bytes(back) for _ in ranks],
         [(shard.stop - shard.start) * code.block_bytes for shard in shards],

@@ -222,3 +222,6 @@ class RandomK(Sparse):
 
     def message_bytes(self, numbers: int) -> int:
         return FLOAT32 * self.kept(numbers)
+
+
+KINDS = (Uncompressed, Dense, TopK, RandomK)  # each travels in a way of its own

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from multiprocessing.connection import Connection
 
 from prsgd.config.plan import Plan
-from prsgd.config.registry import is_own
+from prsgd.config.registry import is_tried
 from prsgd.config.schema import Run
 from prsgd.cost import estimate
 from prsgd.errors import UserError
@@ -23,10 +23,11 @@ def count_parameters(planned: Iterable[tuple[Run, Plan]]) -> list[int]:
     """
     counts, tried = list[int](), dict[tuple[str, ...], int]()
     for run, plan in planned:
-        alike = str(run.model), str(run.data), str(run.batch_size), plan.precision, run.start
+        parts = run.model, run.task, run.data, run.batch_size, plan.precision, run.start
+        alike = tuple(map(str, parts))
         if alike not in tried:
-            is_tried = is_own("model", run.model) or run.start != "auto"
-            tried[alike] = _tried(run, plan) if is_tried else estimate.parameters(run)
+            own = is_tried(run) or run.start != "auto"
+            tried[alike] = _tried(run, plan) if own else estimate.parameters(run)
         counts.append(tried[alike])
     return counts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Given(Model):
-    """A module, or a class or function that makes one. A record has its name only."""
+    """A module, or a class or function that makes one. A record has its name only.
+
+    And a digest, by which figures tell apart what has the same name.
+    """
 
     of: str = text("", "the name of an object of Python's")
+    digest: str = text("-", "8 digits of what a module or a function consists of")
 
     def __post_init__(self) -> None:
         self.source: Any = None
@@ -62,9 +67,25 @@ def given(source: Any) -> Given:
     if not isinstance(source, nn.Module) and not callable(source):
         raise UserError(f"model={source!r}: must be a name, a module, or a class that makes one")
     named = type(source) if isinstance(source, nn.Module) else source
-    model = Given(getattr(named, "__name__", type(named).__name__))
+    name = getattr(named, "__name__", type(named).__name__)
+    model = Given(name, _digest(source))
     model.source = source
     return model
+
+
+def _digest(source: Any) -> str:
+    """Of a module's layers and shapes, or of a function's code; a class goes by its name."""
+    from torch import nn
+
+    if isinstance(source, nn.Module):
+        shapes = [(name, tuple(own.shape)) for name, own in source.state_dict().items()]
+        about = f"{source} {shapes}"
+    elif isinstance(source, type):
+        return "-"
+    else:
+        code = getattr(source, "__code__", None)
+        about = f"{code.co_code!r} {code.co_consts} {code.co_names}" if code else repr(source)
+    return hashlib.sha256(about.encode()).hexdigest()[:8]
 
 
 def _makes_modules(source: Any) -> bool:

@@ -57,7 +57,8 @@ class Curve:
     def obeys_the_drift_lemma(self) -> bool:
         """Whether all workers take at most I plain steps of SGD from a common point."""
         plain = self.config["optimiser"] == "sgd" and not self.config["momentum"]
-        return plain and self.config["algorithm"] in ("prsgd", "prsgd_heterogeneous")
+        uncoded = self.config["compression"] == "none"  # else drifts are from the mean that arrived
+        return plain and uncoded and self.config["algorithm"] in ("prsgd", "prsgd_heterogeneous")
 
     @cached_property
     def mean(self) -> pd.DataFrame:

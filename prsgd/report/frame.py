@@ -33,7 +33,7 @@ def load_runs(results: str | Path = "runs") -> pd.DataFrame:
     for run in runs:
         frame = run.metrics.rename(columns={"lr": "lr_now", "units": run.measures.unit})
         values: dict[str, Any] = {"run": run.path.name}
-        values |= {_short(key, swept): run.config.get(key) for key in swept}
+        values |= {_short(key, swept): run.config.get(key, float("nan")) for key in swept}
         if len({other.data for other in runs}) > 1:
             values["data"] = run.data
         for place, (name, value) in enumerate(values.items()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,9 +34,18 @@ class Supervised(Task):
     given: ClassVar[Criterion | None] = None  # of an instance: what `criterion` names
 
     def give(self, criterion: Criterion) -> None:
-        """Let this be the loss. A record has its name only."""
+        """Let a copy of this be the loss. A record has its name only.
+
+        `UserError` where it has parameters to train: only the model's are trained.
+        """
+        parameters: Any = getattr(criterion, "parameters", list)()
+        if any(own.requires_grad for own in parameters):
+            raise UserError(
+                "loss: has parameters of its own, which would not be trained; make them a part of "
+                "the model"
+            )
         self.criterion = getattr(criterion, "__name__", type(criterion).__name__)
-        vars(self)["given"] = criterion
+        vars(self)["given"] = copy.deepcopy(criterion)
 
     @abstractmethod
     def standard(self) -> Criterion:

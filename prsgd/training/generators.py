@@ -24,7 +24,7 @@ def generators_restored(seed: int) -> Iterator[None]:
     """Seed them, and leave them as they were before."""
     with TURN, torch.random.fork_rng(devices=[]):
         numpys, pythons = np.random.get_state(), random.getstate()
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed % (1 << 63))
         np.random.seed(seed % (1 << 32))
         random.seed(seed)
         try:

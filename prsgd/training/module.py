@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from prsgd.config.registry import is_own
+from prsgd.config.registry import is_tried
 from prsgd.config.schema import Run
 from prsgd.errors import UserError, why
 from prsgd.rng import Purpose, generator
@@ -47,7 +47,7 @@ def build_module(run: Run, bf16: bool) -> Ready:
     A UserError if rows cannot train it, or if the file does not fit.
     """
     start = int(generator(Purpose.MODEL, run.seed).integers(1 << 31))
-    if not is_own("model", run.model):
+    if not is_tried(run):
         with generators_restored(start):
             module = run.build_model()
         if run.start != "auto":

@@ -44,18 +44,20 @@ def try_module(model: nn.Module, run: Run, batch: Nest, bf16: bool) -> tuple[tup
     frozen = [(own, own.clone()) for own in model.parameters() if not own.requires_grad]
     layout, numbers = _layout(model), dict[str, float]()
     unused: tuple[str, ...] = ()
+    draws = False
     model.train()
     for step in range(MOST_STEPS):
+        before = generator_states()
         torch.autograd.backward(loss())
+        draws = draws or before != generator_states()
         numbers = numbers or _numbers(model)
         unused = tuple(
             name
             for name, own in model.named_parameters()
             if own.requires_grad and own.numel() and own not in trained
         )
-        if step + 1 >= STEPS and not (drawing and unused):
+        if step + 1 >= STEPS and not (draws and unused):
             break
-    draws = bool(drawing)
     drawing.clear()
     model.eval()
     with torch.inference_mode():
