@@ -23,7 +23,7 @@ import pandas as pd
 from measure import hardware, markdown, run, write
 from scipy import stats
 
-INTERVAL, BATCH, CONTEXT, WARM = 8, 16, 128, 16
+INTERVAL, BATCH, CONTEXT, WARM = 8, 16, 128, 16  # the interval is peer.py's
 CONTESTANTS = {"bare loops": 2, "PostLocalSGDOptimizer": 4}  # processes; bare ones never average
 KEYS = ("data=stdlib", "workers=4", f"interval={INTERVAL}", "precision=fp32", "lr=0.001")
 
@@ -61,6 +61,7 @@ def peer(name: str, steps: int) -> None:
     """One process of a contestant; the first prints tokens a second of all."""
     import torch
     import torch.distributed as dist
+    from peer import post_local_sgd
     from torch import nn
 
     import prsgd
@@ -82,7 +83,7 @@ def peer(name: str, steps: int) -> None:
     local = torch.optim.AdamW(groups, lr=0.001, betas=(0.9, 0.99), fused=True)
     optimiser: Any = local
     if name == "PostLocalSGDOptimizer":
-        model, optimiser = post_local(model, local)
+        model, _, optimiser = post_local_sgd(model, local)
     start = 0.0
     for k in range(WARM + steps):
         if k == WARM:
@@ -97,23 +98,6 @@ def peer(name: str, steps: int) -> None:
     seconds = time.perf_counter() - start
     if dist.get_rank() == 0:
         print(json.dumps(dist.get_world_size() * steps * BATCH * CONTEXT / seconds))
-
-
-def post_local(model: Any, local: Any) -> tuple[Any, Any]:
-    """The model and the optimiser as torch's documentation has them, local from the first step."""
-    from torch import nn
-    from torch.distributed.algorithms.ddp_comm_hooks.post_localSGD_hook import (
-        PostLocalSGDState,
-        post_localSGD_hook,
-    )
-    from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
-    from torch.distributed.optim import PostLocalSGDOptimizer
-
-    parallel = nn.parallel.DistributedDataParallel(model)
-    state = PostLocalSGDState(None, None, 0, post_local_gradient_allreduce=False)
-    parallel.register_comm_hook(state, post_localSGD_hook)
-    averager = PeriodicModelAverager(period=INTERVAL, warmup_steps=0)
-    return parallel, PostLocalSGDOptimizer(local, averager)
 
 
 def table(frame: pd.DataFrame) -> str:

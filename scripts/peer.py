@@ -129,8 +129,13 @@ def ddp(model: nn.Module, bf16: bool, watch: Stopwatch) -> Step:
     return sgd_step(parallel, optimiser, bf16)
 
 
-def post_local(model: nn.Module, bf16: bool, watch: Stopwatch) -> Step:
-    """PostLocalSGDOptimizer with a PeriodicModelAverager, local from the first step."""
+def post_local_sgd(
+    model: nn.Module, local: torch.optim.Optimizer
+) -> tuple[nn.Module, Any, torch.optim.Optimizer]:
+    """The module, the averager and the optimiser of PostLocalSGDOptimizer, as documented.
+
+    Local from the first step, with an average every I steps.
+    """
     from torch.distributed.algorithms.ddp_comm_hooks.post_localSGD_hook import (
         PostLocalSGDState,
         post_localSGD_hook,
@@ -142,11 +147,16 @@ def post_local(model: nn.Module, bf16: bool, watch: Stopwatch) -> Step:
     state = PostLocalSGDState(None, None, 0, post_local_gradient_allreduce=False)
     parallel.register_comm_hook(state, post_localSGD_hook)
     averager = PeriodicModelAverager(period=INTERVAL, warmup_steps=0)
+    return parallel, averager, PostLocalSGDOptimizer(local, averager)
+
+
+def post_local(model: nn.Module, bf16: bool, watch: Stopwatch) -> Step:
+    """Its rounds are timed."""
+    local = torch.optim.SGD(model.parameters(), LR)
+    parallel, averager, optimiser = post_local_sgd(model, local)
     averager.average_parameters = watch.around(
         averager.average_parameters, lambda: averager.step % INTERVAL == 0
     )
-    local = torch.optim.SGD(parallel.parameters(), LR)
-    optimiser = PostLocalSGDOptimizer(local, averager)
 
     return sgd_step(parallel, optimiser, bf16)
 

@@ -119,6 +119,20 @@ def train_here(cache: Path, tmp_path: Path) -> Trainer:
     return go
 
 
+def cut_short(train_here: Trainer, run: Run, asked: int) -> tuple[RunFolder, RunFolder]:
+    """The folder of a whole run, and that of one that was stopped and went on.
+
+    The loop asks before each step whether to stop; it is told to from question `asked` on.
+    """
+    _, whole = train_here(run, "whole")
+    questions = iter(range(1000))
+    status, _ = train_here(run, "parts", lambda: next(questions) >= asked)
+    assert status == "interrupted"
+    status, parts = train_here(run, "parts")
+    assert status == "done"
+    return whole, parts
+
+
 TIMINGS = ("seconds", "_per_second")  # how the names of columns end that no two runs share
 
 

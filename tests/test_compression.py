@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import Command, part, small_run, table
+from conftest import Command, cut_short, part, small_run, table
 from drawn import LOCAL_STEP, Drawn
 from family import CASES, Case, net_gradients, network, play
 from test_family import expected
@@ -368,11 +368,7 @@ def test_a_resumed_run_is_the_run(choice: str, train_here: Any) -> None:
         epochs=3,
         workers=2,
     )
-    _, whole = train_here(run, "whole")
-    steps = iter(range(10**6))
-    status, cut = train_here(run, "cut", lambda: int(next(steps) >= 31))
-    assert status == "interrupted"
-    assert train_here(run, "cut")[0] == "done"
+    whole, cut = cut_short(train_here, run, 31)
     assert table(whole).equals(table(cut))
     manifest = json.loads(next(iter(cut.checkpoints.glob("*/manifest.json"))).read_text())
     names = manifest["counters"]["workers"]["names"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Command, Trainer, bound, drawn, part
+from conftest import Command, Trainer, bound, cut_short, drawn, part
 from torch.nn import functional as F
 
 from prsgd.config.build import build_run
@@ -306,14 +306,9 @@ def test_a_run_learns_and_its_record_says_what_it_measures(
 def test_resuming_changes_no_bit(run_of: RunOf, train_here: Trainer, dropout: float) -> None:
     model = {"name": "gpt", "depth": 2, "width": 16, "heads": 2, "dropout": dropout}
     run = run_of(checkpoint_seconds=0, model=model)
-    _, whole = train_here(run, "whole")
+    whole, parts = cut_short(train_here, run, 9)
     expected = (whole.path / "model.safetensors").read_bytes()
-    asked = iter(range(1000))
-    status, _ = train_here(run, "parts", lambda: next(asked) >= 9)
-    assert status == "interrupted"
-    status, folder = train_here(run, "parts")
-    assert status == "done"
-    assert (folder.path / "model.safetensors").read_bytes() == expected
+    assert (parts.path / "model.safetensors").read_bytes() == expected
 
 
 @pytest.mark.dist
@@ -380,6 +375,8 @@ def test_a_trained_model_writes(
         (str(folder.path), "--tokens=0"): "--tokens=0: must be a whole number of at least 1",
         (str(folder.path), "--temperature=-1"): "--temperature=-1: must be a number of at least 0",
         (str(folder.path), "--prompt="): "--prompt: must not be empty",
+        (str(folder.path), "data.root=elsewhere"): "data.root: cannot be given here, as no data "
+        "are read; only plugins=[...] fit",
         ("nowhere",): "nowhere is not a run folder: it has no config.yaml",
     }.items():
         done = prsgd("sample", *arguments)

@@ -518,6 +518,16 @@ def test_an_unknown_key_is_never_swallowed(own: Any) -> None:
     )
 
 
+def test_a_task_that_does_not_fit_is_refused_with_objects_too(own: Any) -> None:
+    assert complaint(model=own.Net, data=LABELLED, task="regression") == (
+        "task=regression: the targets of data are classes (whole numbers, booleans or text); "
+        "choose task=classification, or write them as floats"
+    )
+    assert complaint(model=own.Net, data=LABELLED, task="language_modeling") == (
+        "data=given: serves task=classification, regression, not task=language_modeling"
+    )
+
+
 def test_objects_go_on_where_they_are_asked_to(own: Any, tmp_path: Path) -> None:
     """A run that is cut short and goes on is the run that was not, bitwise."""
     from prsgd.run_folder import RunFolder

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import Command, Trainer, bound, drawn, part
+from conftest import Command, Trainer, bound, cut_short, drawn, part
 from safetensors.numpy import load_file
 from sklearn.metrics import r2_score
 from torch import Tensor, nn
@@ -287,14 +287,9 @@ def test_a_model_with_other_outputs_is_refused(saved: Saved) -> None:
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_resuming_changes_no_bit(saved: Saved, train_here: Trainer, task: str) -> None:
     run = run_on(saved(**(FLOATS if task == "regression" else {})), task, checkpoint_seconds=0)
-    _, whole = train_here(run, "whole")
+    whole, parts = cut_short(train_here, run, 7)
     expected = (whole.path / "model.safetensors").read_bytes()
-    asked = iter(range(1000))
-    status, _ = train_here(run, "parts", lambda: next(asked) >= 7)
-    assert status == "interrupted"
-    status, folder = train_here(run, "parts")
-    assert status == "done"
-    assert (folder.path / "model.safetensors").read_bytes() == expected
+    assert (parts.path / "model.safetensors").read_bytes() == expected
 
 
 def test_what_a_model_is_told(saved: Saved) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from prsgd.config.build import build_run
 from prsgd.config.registry import called, description
 from prsgd.config.schema import Run
 from prsgd.errors import UserError
-from prsgd.models.given import given
+from prsgd.models import given as models
 from prsgd.tasks.supervised import Supervised
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ PLACED = ("partition", "alpha")  # keys of data that go with objects too
 class Objects:
     """What `train` was given beside keys; None where a key chooses.
 
-    `model` makes modules or is one, and `loss` is `loss(output, target)`, a scalar mean.
+    `loss` is `loss(output, target)`, a scalar mean.
     """
 
-    model: Any = None
+    model: models.Given | None = None
     data: Given | None = None
     loss: Any = None
 
@@ -41,12 +41,10 @@ class Objects:
         """A configuration with what records have in place of the objects."""
         found = dict(config)
         if self.model is not None:
-            found["model"] = description("model", given(self.model))
+            found["model"] = description("model", self.model)
         if self.data is not None:
             place = {key: found["data"][key] for key in PLACED if key in found["data"]}
             found["data"] = {**description("data", self.data), **place}
-            if found.get("task", {}).get("name") not in self.data.tasks:
-                found["task"] = {"name": self.data.suits()}
         return found
 
     def run(self, config: Mapping[str, Any], trusted: list[str] | None = None) -> Run:
@@ -56,7 +54,7 @@ class Objects:
         """
         run = build_run(self._in_config(config), trusted)
         if self.model is not None:
-            run = replace(run, model=given(self.model))
+            vars(run.model)["source"] = self.model.source
         if self.data is not None:
             vars(run.data)["arrays"] = self.data.samples()
         if self.loss is not None:
@@ -68,14 +66,16 @@ class Objects:
 
     def names(self) -> dict[str, str] | None:
         """Where a fresh interpreter finds the objects, as "module:name"; None where it cannot."""
-        wanted = {"model": self.model, "loss": self.loss}
+        wanted = {"model": self.model and self.model.source, "loss": self.loss}
         found = {key: _name(own) for key, own in wanted.items() if own is not None}
         return found if all(found.values()) else None
 
     @staticmethod
     def named(names: Mapping[str, str]) -> Objects:
         """What `names` returned, imported."""
-        return Objects(**{key: _imported(name) for key, name in names.items()})
+        found = {key: _imported(name) for key, name in names.items()}
+        model = models.given(found["model"]) if "model" in found else None
+        return Objects(model, loss=found.get("loss"))
 
 
 def _name(own: Any) -> str:

@@ -23,6 +23,7 @@ from prsgd.errors import UserError
 from prsgd.launch.notes import about_data, skipped
 from prsgd.launch.sweep import PlannedRun, plan_runs
 from prsgd.launch.torchrun import torchrun_rank
+from prsgd.models.given import given as given_model
 from prsgd.run_folder import ENDED, RunFolder
 
 DECIDED = ("precision", "start", "start_sha256")  # keys that a run with `auto` is given
@@ -120,9 +121,10 @@ def _objects(model: Any, data: Any, loss: Any) -> tuple[Objects, dict[str, str]]
         from prsgd.data.given import given
 
         own_data = given(data, _label(data))
+    own_model = None if model is None or "model" in named else given_model(model)
     if loss is not None and not callable(loss):
         raise UserError(f"loss={loss!r}: must be a function of output and target")
-    return Objects(None if "model" in named else model, own_data, loss), named
+    return Objects(own_model, own_data, loss), named
 
 
 def _label(data: Any) -> str:
@@ -141,19 +143,18 @@ def _config(run: Run | None, objects: Objects, keys: Mapping[str, Any]) -> dict[
     if run is not None:
         for key in keys:
             raise UserError(f"{key}: belongs into prsgd.compose, which made the run")
-        return run.as_dict()
+        config = run.as_dict()
+        if objects.data is not None and config["task"].get("name") not in objects.data.tasks:
+            config["task"] = {"name": objects.data.suits()}
+        return config
     given = {"model": objects.model, "data": objects.data}
     for key in keys:
         group, _, name = key.partition(".")
         if name and given.get(group) is not None and name not in PLACED:
             raise UserError(f"{key}: cannot be given here, as the {group} is an object")
-    placed = {}
     if objects.data is not None:
-        placed = {name: keys[f"data.{name}"] for name in PLACED if f"data.{name}" in keys}
-        keys = {key: own for key, own in keys.items() if not key.startswith("data.")}
         keys = {"task": objects.data.suits(), **keys}
-    config = composed([f"{key}={in_grammar(value)}" for key, value in keys.items()])
-    return {**config, "data": {**config["data"], **placed}}
+    return composed([f"{key}={in_grammar(value)}" for key, value in keys.items()])
 
 
 def _as_recorded(folder: Path, run: Run) -> Run:

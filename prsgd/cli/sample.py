@@ -31,7 +31,9 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"--temperature={options.temperature:g}: must be a number of at least 0")
     if not options.prompt:
         raise UserError("--prompt: must not be empty")
-    trusted, _ = given_keys(options.keys)
+    trusted, places = given_keys(options.keys)
+    for key in places:
+        raise UserError(f"{key}: cannot be given here, as no data are read; only plugins=[...] fit")
     write(options, trusted)
     return 0
 

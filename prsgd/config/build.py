@@ -84,6 +84,15 @@ def _contradictions(run: Run) -> Iterator[str]:
         yield (
             f"speeds={run.speeds}: must be empty or a number for each of the {run.workers} workers"
         )
+    yield from _misfits(run)
+    if run.batch_size % run.accumulate:
+        yield f"accumulate={run.accumulate}: must divide batch_size={run.batch_size}"
+    if problem := run.algorithm.check(run.workers):
+        yield f"algorithm={run.algorithm.name}: {problem}"
+
+
+def _misfits(run: Run) -> Iterator[str]:
+    """What the choices of groups say against each other."""
     task, data = called("task", type(run.task)), called("data", type(run.data))
     if task not in run.data.tasks and task in PATHS["task"]:
         serves = f"task={', '.join(run.data.tasks)}" if run.data.tasks else "tasks of its own"
@@ -101,10 +110,6 @@ def _contradictions(run: Run) -> Iterator[str]:
             f"compression={called('compression', type(run.compression))}: must be none with "
             f"algorithm={run.algorithm.name}, whose groups have no point that all workers know"
         )
-    if run.batch_size % run.accumulate:
-        yield f"accumulate={run.accumulate}: must divide batch_size={run.batch_size}"
-    if problem := run.algorithm.check(run.workers):
-        yield f"algorithm={run.algorithm.name}: {problem}"
 
 
 def build_dataclass(cls: type[T], values: Mapping[str, Any], where: str, known: list[str]) -> T:

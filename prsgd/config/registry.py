@@ -100,14 +100,10 @@ def called(group: str, cls: type) -> str:
     return next((name for name, own in PATHS[group].items() if own == path), path)
 
 
-def is_own(group: str, part: Any) -> bool:
-    """Whether a part is of a class of the user's own, or was handed over in Python."""
-    return called(group, type(part)) not in {*PATHS[group]} - {"given"}
-
-
 def is_tried(run: Any) -> bool:
     """Whether a run's model or loss is not prsgd's, so that it is tried before anything starts."""
-    return is_own("model", run.model) or getattr(run.task, "given", None) is not None
+    own_model = called("model", type(run.model)) not in {*PATHS["model"]} - {"given"}
+    return own_model or getattr(run.task, "given", None) is not None
 
 
 def description(group: str, part: Any) -> dict[str, Any]:

@@ -25,7 +25,6 @@ INDEX = 4  # bytes of a place, which is an int32
 class Compression(ABC):
     """A representation of vectors of D numbers."""
 
-    title: ClassVar[str]  # in figures and tables
     gathered: ClassVar[bool] = (
         False  # whether every worker receives each message, and no sum of all
     )
@@ -47,8 +46,6 @@ class Compression(ABC):
 @dataclass
 class Uncompressed(Compression):
     """The numbers themselves."""
-
-    title: ClassVar[str] = "float32"
 
     is_summed: ClassVar[bool] = True
 
@@ -107,7 +104,6 @@ class Dense(Lossy):
 class BF16(Dense):
     """The nearest bfloat16."""
 
-    title: ClassVar[str] = "bf16"
     bits: ClassVar[int] = 16
     scale_bytes: ClassVar[int] = 0
 
@@ -151,7 +147,6 @@ class Integers(Dense):
 class Int8(Integers):
     """-127 .. 127."""
 
-    title: ClassVar[str] = "int8"
     bits: ClassVar[int] = 8
 
 
@@ -159,7 +154,6 @@ class Int8(Integers):
 class Int4(Integers):
     """-7 .. 7."""
 
-    title: ClassVar[str] = "int4"
     bits: ClassVar[int] = 4
 
 
@@ -167,7 +161,6 @@ class Int4(Integers):
 class Sign(Dense):
     """The sign of each number, times the mean magnitude of its block."""
 
-    title: ClassVar[str] = "sign"
     bits: ClassVar[int] = 1
     error_feedback: bool = flag(True)
 
@@ -203,7 +196,6 @@ class Sparse(Lossy):
 class TopK(Sparse):
     """The largest magnitudes, each with its place. All messages go to all."""
 
-    title: ClassVar[str] = "top-k"
     gathered: ClassVar[bool] = True
 
     def message_bytes(self, numbers: int) -> int:
@@ -217,7 +209,6 @@ class RandomK(Sparse):
     Without error feedback they are divided by the share, so that the mean over draws is right.
     """
 
-    title: ClassVar[str] = "random-k"
     is_summed: ClassVar[bool] = True
 
     def message_bytes(self, numbers: int) -> int:

@@ -13,6 +13,7 @@ from prsgd.distributed.compressed import compressed_mean
 from prsgd.distributed.compression import Lossy
 
 NAME = "compression"  # how the names of its vectors begin
+APART = f"{NAME}/apart"
 
 
 class Differences:
@@ -38,6 +39,15 @@ class Differences:
     def restarted(self, x: Tensor) -> None:
         """All workers are at x (D,)."""
         self.replicated(f"{NAME}/restart").copy_(x)
+
+    def leave(self, x: Tensor, scalars: dict[str, float]) -> None:
+        """A local step comes. Before the first one all workers are at one point x, wherever it is.
+
+        `scalars` are the workers', which remember that it has come.
+        """
+        if APART not in scalars:
+            self.restarted(x)
+            scalars[APART] = 1.0
 
     def mean(self, parts: Sequence[Part], control: Tensor, t: int) -> Mean:
         """The mean of each part over all workers, as it arrives in the round of step t."""

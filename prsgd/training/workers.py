@@ -35,7 +35,6 @@ from prsgd.training.generators import ForwardDraws
 from prsgd.training.optimizers import ALL, OptimizerSettings, build_optimizer
 from prsgd.training.views import bind_views, matrices, pooled, row_of, share_frozen
 
-APART = "compression/apart"  # a scalar: the workers have taken steps of their own
 CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_ has it
 
 
@@ -161,7 +160,7 @@ class RowWorkers:
     @torch.no_grad()
     def optimizer_step(self, lr: float) -> None:
         if self.differences and not self.gradients_are_equal:
-            self._leave_together()
+            self.differences.leave(self.x[0], self.scalars)
         self.optimizer.count_step(self.computing)
         if len(self.active) == len(self.models):
             self.optimizer.step(self.x, self.g, lr)
@@ -169,13 +168,6 @@ class RowWorkers:
         for worker in self.active:
             row = worker - self.communicator.local_workers.start
             self.optimizer.step(self.x, self.g, lr, slice(row, row + 1))
-
-    def _leave_together(self) -> None:
-        """Before the first local step all workers are at one point, wherever that is."""
-        assert self.differences is not None
-        if APART not in self.scalars:
-            self.differences.restarted(self.x[0])
-            self.scalars[APART] = 1.0
 
     @torch.no_grad()
     def mean(self, *parts: Part) -> list[Tensor]:
