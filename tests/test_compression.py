@@ -372,7 +372,10 @@ def test_a_resumed_run_is_the_run(choice: str, train_here: Any) -> None:
     assert table(whole).equals(table(cut))
     manifest = json.loads(next(iter(cut.checkpoints.glob("*/manifest.json"))).read_text())
     names = manifest["counters"]["workers"]["names"]
-    assert set(names["per_worker"]) == {"compression/lost_restart0", "compression/lost_mean1"}
+    assert set(names["per_worker"]) == {
+        "compression/residual_restart0",
+        "compression/residual_mean1",
+    }
     assert set(names["replicated"]) == {"compression/restart", "compression/mean1"}
 
 

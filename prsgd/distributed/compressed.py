@@ -29,18 +29,22 @@ class Arrived(NamedTuple):
 
 
 def compressed_mean(
-    code: Lossy, communicator: Communicator, parts: list[Tensor], control: Tensor, where: list[int]
+    compressor: Lossy,
+    communicator: Communicator,
+    parts: list[Tensor],
+    control: Tensor,
+    where: list[int],
 ) -> Arrived:
     """The mean of each part (K, D) over all workers, as `Communicator.mean` has it.
 
     `where` is (seed, t), of which all random numbers are a function.
     """
-    if isinstance(code, RandomK):
-        return _masked(code, communicator, parts, control, where)
-    if isinstance(code, TopK):
-        return _gathered(code, communicator, parts, control)
-    assert isinstance(code, Dense)
-    return _in_shards(code, communicator, parts, control, where)
+    if isinstance(compressor, RandomK):
+        return _masked(compressor, communicator, parts, control, where)
+    if isinstance(compressor, TopK):
+        return _gathered(compressor, communicator, parts, control)
+    assert isinstance(compressor, Dense)
+    return _in_shards(compressor, communicator, parts, control, where)
 
 
 def _bytes(tensor: Tensor) -> Tensor:
@@ -68,38 +72,44 @@ def _sum_is_smaller(communicator: Communicator, hosted: int, message: int, numbe
 
 
 def _in_shards(
-    code: Dense, communicator: Communicator, parts: list[Tensor], control: Tensor, where: list[int]
+    compressor: Dense,
+    communicator: Communicator,
+    parts: list[Tensor],
+    control: Tensor,
+    where: list[int],
 ) -> Arrived:
     size, first = parts[0].shape[1], communicator.local_workers.start
     one = in_blocks(torch.ones_like(parts[0][0]), BLOCK)
     inside = torch.cat([one] * len(parts))  # (B, 256): 1, and 0 where blocks are padded
     counts = inside.sum(1, keepdim=True)
     blocks = torch.cat([in_blocks(part, BLOCK) for part in parts], 1)  # (K, B, 256)
-    drawn = [_uniforms(code, inside, [*where, first + row + 1]) for row in range(len(blocks))]
-    packed = torch.stack([code.pack(b, counts, u) for b, u in zip(blocks, drawn, strict=True)])
-    sent = code.unpack(packed) * inside
+    drawn = [_uniforms(compressor, inside, [*where, first + row + 1]) for row in range(len(blocks))]
+    packed = torch.stack(
+        [compressor.pack(b, counts, u) for b, u in zip(blocks, drawn, strict=True)]
+    )
+    sent = compressor.unpack(packed) * inside
     ranks = range(communicator.processes)
     bounds = [len(inside) * rank // len(ranks) for rank in (*ranks, len(ranks))]
     shards = [slice(bounds[rank], bounds[rank + 1]) for rank in ranks]
-    mine, uniforms = shards[communicator.rank], _uniforms(code, inside, [*where, OF_ALL])
-    total, heard, there = _sum_of_shard(code, communicator, packed, sent, shards, control)
+    mine, uniforms = shards[communicator.rank], _uniforms(compressor, inside, [*where, OF_ALL])
+    total, heard, there = _sum_of_shard(compressor, communicator, packed, sent, shards, control)
     mean = (total / communicator.workers).float() * inside[mine]
-    back = packed.new_empty(0, code.block_bytes)
+    back = packed.new_empty(0, compressor.block_bytes)
     if len(mean):
-        back = code.pack(mean, counts[mine], None if uniforms is None else uniforms[mine])
+        back = compressor.pack(mean, counts[mine], None if uniforms is None else uniforms[mine])
     pieces, back_again = communicator.exchange(
         [_bytes(back) for _ in ranks],
-        [(shard.stop - shard.start) * code.block_bytes for shard in shards],
+        [(shard.stop - shard.start) * compressor.block_bytes for shard in shards],
     )
-    whole = code.unpack(torch.cat(pieces).view(-1, code.block_bytes))
+    whole = compressor.unpack(torch.cat(pieces).view(-1, compressor.block_bytes))
     means = [own.flatten()[:size].to(parts[0]) for own in whole.chunk(len(parts))]
-    payload = len(parts) * code.message_bytes(size)
+    payload = len(parts) * compressor.message_bytes(size)
     messages = [own.flatten(1)[:, :size].to(parts[0]) for own in sent.chunk(len(parts), 1)]
     return Arrived(Mean(means, heard, payload, there + back_again), messages)
 
 
 def _sum_of_shard(
-    code: Dense,
+    compressor: Dense,
     communicator: Communicator,
     packed: Tensor,
     sent: Tensor,
@@ -108,13 +118,13 @@ def _sum_of_shard(
 ) -> tuple[Tensor, Tensor, float]:
     """The sum over workers of this process's shard (b, 256), that of the control, and seconds."""
     hosted = [len(workers) for workers in communicator.placed]
-    is_sum = [_sum_is_smaller(communicator, k, code.block_bytes, BLOCK) for k in hosted]
+    is_sum = [_sum_is_smaller(communicator, k, compressor.block_bytes, BLOCK) for k in hosted]
     is_ours = is_sum[communicator.rank]
     ours = sent.sum(0, keepdim=True).float().view(torch.uint8) if is_ours else packed
     tail, mine = _bytes(control.float()), shards[communicator.rank]
     owned = mine.stop - mine.start
     shapes = [
-        (1, owned, FLOAT32 * BLOCK) if summed else (k, owned, code.block_bytes)
+        (1, owned, FLOAT32 * BLOCK) if summed else (k, owned, compressor.block_bytes)
         for k, summed in zip(hosted, is_sum, strict=True)
     ]
     sizes = [k * b * width for k, b, width in shapes]
@@ -126,13 +136,13 @@ def _sum_of_shard(
     heard = torch.zeros_like(control)
     for piece, size, shape, summed in zip(pieces, sizes, shapes, is_sum, strict=True):
         for message in piece[:size].view(shape):
-            total += _floats(message) if summed else code.unpack(message)
+            total += _floats(message) if summed else compressor.unpack(message)
         heard += _floats(piece[size:])
     return total, heard, seconds
 
 
-def _uniforms(code: Dense, like: Tensor, where: list[int]) -> Tensor | None:
-    if not code.is_random:
+def _uniforms(compressor: Dense, like: Tensor, where: list[int]) -> Tensor | None:
+    if not compressor.is_random:
         return None
     drawn = generator(Purpose.COMPRESSION, *where).random(tuple(like.shape), dtype="float32")
     return torch.from_numpy(drawn).to(like.device)
@@ -142,10 +152,10 @@ def _uniforms(code: Dense, like: Tensor, where: list[int]) -> Tensor | None:
 
 
 def _gathered(
-    code: TopK, communicator: Communicator, parts: list[Tensor], control: Tensor
+    compressor: TopK, communicator: Communicator, parts: list[Tensor], control: Tensor
 ) -> Arrived:
     size, m = parts[0].shape[1], len(parts)
-    kept, message = code.kept(size), m * code.message_bytes(size)
+    kept, message = compressor.kept(size), m * compressor.message_bytes(size)
     rows = torch.stack(parts, 1).flatten(0, 1)  # (K m, D), worker by worker
     places = rows.abs().topk(kept, sorted=False).indices
     values = rows.gather(1, places)
@@ -176,7 +186,7 @@ def _gathered(
 
 
 def _masked(
-    code: RandomK,
+    compressor: RandomK,
     communicator: Communicator,
     parts: list[Tensor],
     control: Tensor,
@@ -184,10 +194,10 @@ def _masked(
 ) -> Arrived:
     size = parts[0].shape[1]
     drawn = generator(Purpose.COMPRESSION, *where, OF_ALL).choice(
-        size, code.kept(size), replace=False, shuffle=False
+        size, compressor.kept(size), replace=False, shuffle=False
     )
     places = torch.from_numpy(drawn).sort().values.to(parts[0].device)
-    scale = 1.0 if code.error_feedback else size / len(places)
+    scale = 1.0 if compressor.error_feedback else size / len(places)
     values = [part[:, places] * scale for part in parts]
     found = communicator.mean(values, control)
     means = [

@@ -17,20 +17,20 @@ APART = f"{NAME}/apart"
 
 
 class Differences:
-    """Keeps the points that parts are a difference from, and with error feedback what was lost.
+    """Keeps the points that parts are a difference from, and with error feedback the residuals e_i.
 
     `per_worker` and `replicated` are those of the workers, whose checkpoints then have all of it.
     """
 
     def __init__(
         self,
-        code: Lossy,
+        compressor: Lossy,
         seed: int,
         communicator: Communicator,
         per_worker: Callable[[str], Tensor],
         replicated: Callable[[str], Tensor],
     ) -> None:
-        self.code = code
+        self.compressor = compressor
         self.seed = seed
         self.communicator = communicator
         self.per_worker = per_worker
@@ -53,13 +53,13 @@ class Differences:
         """The mean of each part over all workers, as it arrives in the round of step t."""
         points = [self._point(part, place) for place, part in enumerate(parts)]
         rows = [part.rows - point for part, point in zip(parts, points, strict=True)]
-        places = range(len(parts) if self.code.error_feedback else 0)
-        lost = [self._lost(parts[place], place) for place in places]
-        for own, e in zip(rows, lost, strict=False):
+        places = range(len(parts) if self.compressor.error_feedback else 0)
+        residuals = [self._residual(parts[place], place) for place in places]
+        for own, e in zip(rows, residuals, strict=False):
             own += e
         where = [self.seed, t]
-        found, sent = compressed_mean(self.code, self.communicator, rows, control, where)
-        for e, own, message in zip(lost, rows, sent, strict=False):
+        found, sent = compressed_mean(self.compressor, self.communicator, rows, control, where)
+        for e, own, message in zip(residuals, rows, sent, strict=False):
             torch.sub(own, message, out=e)
         means = [point + mean for point, mean in zip(points, found.means, strict=True)]
         for place, (part, mean) in enumerate(zip(parts, means, strict=True)):
@@ -77,7 +77,7 @@ class Differences:
         name = "restart" if part.reference == "restart" else f"mean{place}"
         return self.replicated(f"{NAME}/{name}")
 
-    def _lost(self, part: Part, place: int) -> Tensor:
-        """What the messages of a part have left out so far, (K, D)."""
+    def _residual(self, part: Part, place: int) -> Tensor:
+        """e_i: what the messages of a part have left out so far, (K, D)."""
         kind = part.reference if isinstance(part.reference, str) else "point"
-        return self.per_worker(f"{NAME}/lost_{kind}{place}")
+        return self.per_worker(f"{NAME}/residual_{kind}{place}")

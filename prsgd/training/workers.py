@@ -103,10 +103,10 @@ class RowWorkers:
             bind_views(self.models[-1], x, s, g)
         self._consensus_model = model.eval()
 
-    def compress(self, code: Lossy, seed: int) -> None:
-        """From here on, send the differences of rows in this code. Called before the first step."""
+    def compress(self, compressor: Lossy, seed: int) -> None:
+        """From here on, send compressed differences of rows. Called before the first step."""
         vectors = self.per_worker, self.replicated
-        self.differences = Differences(code, seed, self.communicator, *vectors)
+        self.differences = Differences(compressor, seed, self.communicator, *vectors)
         self.differences.restarted(self.x[0])
 
     def compute_gradients(self, active: Sequence[int] | None = None, signal: int = 0) -> None:
