@@ -23,6 +23,11 @@ def with_moments(keys: Mapping[str, Any]) -> bool:
     return bool(keys["optimiser"] == "adamw" or keys["momentum"] > 0)
 
 
+def merges(keys: Mapping[str, Any]) -> bool:
+    """Whether `merge` says anything: there is no progress since a round that is not late."""
+    return bool(keys["merge"] != "progress" or keys["delay"])
+
+
 def decides_curve(f: Field[Any], keys: Mapping[str, Any]) -> bool:
     """Whether field `f` decides the curve of a run with the top-level `keys`."""
     decides: Decides = f.metadata.get("decides_curve", True)
@@ -116,6 +121,16 @@ def text(default: str, allowed: str, **more: Any) -> Any:
 def flag(default: bool, **more: Any) -> Any:
     """true or false."""
     return key(default, "true or false", lambda v: True, **more)
+
+
+def share_or_progress(**more: Any) -> Any:
+    """A number in [0, 1), or `progress`."""
+
+    def test(v: Any) -> bool:
+        return v == "progress" or (type(v) in (int, float) and 0 <= v < 1)
+
+    allowed = "a number from 0 up to but not including 1, or progress"
+    return key(0.0, allowed, test, **more)
 
 
 def momentum_at_sync(**more: Any) -> Any:

@@ -32,10 +32,11 @@ BEFORE_METRICS = (
     *("step", "epoch", "round", "lr", "train_loss", "consensus_train_loss", "test_loss"),
 )
 AFTER_METRICS = (
-    *("drift", "g2", "virtual_time", "payload_bytes", "wire_bytes"),
+    *("drift", "g2", "virtual_time", "payload_bytes", "wire_bytes", "burst_bytes"),
     *("group_round", "group_payload_bytes", "comm_seconds", "train_seconds"),
 )
 ROUNDS = ("step", "group", "local_steps", "virtual_time", "drift", "payload_bytes", "seconds")
+NEW_COLUMNS = ("burst_bytes",)  # which records of earlier versions lack
 TABLES = ("metrics.csv", "rounds.csv")
 STATES = ("status.json", "environment.json")
 

@@ -303,7 +303,7 @@ def test_the_processes_do_not_matter(method: str, prsgd: Command, tmp_path: Path
         assert own[1].equals(tables[0][1])
     config = {k: v for k, v in _config(folder).items() if k not in ("version", "tables")}
     run = build_run({k: v for k, v in config.items() if k != "measures"})
-    counted = estimate.communication(run, run.samples(), _parameters(folder))
+    counted = estimate.communication(run, run.samples(), [_parameters(folder)])
     metrics = pd.read_csv(folder / "metrics.csv").iloc[-1]
     assert metrics["payload_bytes"] == counted.payload_bytes
     assert np.isfinite(metrics["consensus_train_loss"])

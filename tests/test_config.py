@@ -125,7 +125,7 @@ def test_every_method_of_the_family_takes_as_many_rounds(path: Path) -> None:
     """On 10,000 images; but for the baseline, and for the one that looks at its losses."""
     raw = composed("+experiment=family", f"experiment/family@_global_={path.stem}")
     run = build_run(raw)
-    sent = CommCounter(1, run.workers)
+    sent = CommCounter([1], run.workers)
     sent.run(run.algorithm, run.info(10_000))
     assert sent.rounds == {"minibatch": 312}.get(path.stem, 39) or sent.guessed
     own = {"diloco_adamw": ("adamw", 0, 0.002), "prsgd_momentum": ("sgd", 0.9, 0.08)}

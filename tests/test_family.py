@@ -190,7 +190,7 @@ def test_the_ledger_counts_what_is_sent(name: str) -> None:
     close_rounds(workers.ledger, workers.communicator)
     ledger, size = workers.ledger, workers.x.shape[1]
     assert (ledger.rounds, ledger.payload_bytes) == (rounds, 4 * size * vectors)
-    counter = CommCounter(size, case.workers, len(workers.optimizer.moments))
+    counter = CommCounter([size], case.workers, len(workers.optimizer.moments))
     counter.run(case.algorithm, case.info)
     assert (counter.rounds, counter.payload_bytes) == (rounds, 4 * size * vectors)
     assert not counter.guessed
@@ -223,7 +223,7 @@ def test_adacomm_is_charged_for_its_losses() -> None:
     sent = workers.ledger
     assert sent.payload_bytes == 4 * workers.x.shape[1] * sent.rounds + 8 * asked
     assert 5 <= asked <= 1 + STEPS // PER_EPOCH
-    counter = CommCounter(1, 3)
+    counter = CommCounter([1], 3)
     counter.run(case.algorithm, case.info)
     assert counter.guessed
 
@@ -284,7 +284,7 @@ def test_qsr_follows_the_square_of_the_learning_rate() -> None:
     """And keeps the peak's H while the learning rate still rises."""
     rates = [0.1, 0.2, 0.3, *[0.4] * 4, *[0.2] * 12, *[0.1] * 20]
     info = RunInfo(3, len(rates), 10, lambda t: rates[t - 1])
-    counter, ends = CommCounter(1, 3), []
+    counter, ends = CommCounter([1], 3), []
     algorithm = QSR(interval=2, alpha=0.6)
     algorithm.begin(info, counter)
     for t, rate in enumerate(rates, 1):

@@ -52,7 +52,7 @@ def accepted(arguments: list[str]) -> list[Run]:
         info = run.info(samples)
         run_name(run, "fp32", "fingerprint")
         if info.steps < 3000 and run.workers < 100:
-            CommCounter(10, run.workers, run.moments).run(run.algorithm, info)
+            CommCounter([10], run.workers, run.moments).run(run.algorithm, info)
             run.algorithm.warning(info)
     return runs
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import numbers, part, small_run
 
-from prsgd.cost.estimate import communication, parameters
+from prsgd.cost.estimate import communication, sizes
 from prsgd.errors import UserError
 from prsgd.measures import OF_IMAGES
 from prsgd.run_folder import ROUNDS, RunFolder, tables_of
@@ -50,7 +50,7 @@ def test_ledger_by_hand(
     assert list(metrics["round"]) == counts
     assert list(metrics["payload_bytes"]) == [count * payload for count in counts]
     assert list(metrics["wire_bytes"]) == [count * payload * 3 // 2 for count in counts]
-    forecast = communication(run, 160, parameters(run))
+    forecast = communication(run, 160, sizes(run))
     assert (forecast.rounds, forecast.payload_bytes) == (len(rounds_at), len(rounds_at) * payload)
 
 
@@ -60,7 +60,7 @@ def test_exact_sums_are_of_eight_bytes(train_here: Callable, reduction: str, siz
     run = small_run(reduction=reduction, momentum=0.9, epochs=1)
     _, folder = train_here(run)
     assert set(numbers(folder, "rounds.csv")["payload_bytes"]) == {2 * size * D}
-    assert communication(run, 160, parameters(run)).payload_bytes == 3 * 2 * size * D
+    assert communication(run, 160, sizes(run)).payload_bytes == 3 * 2 * size * D
 
 
 def test_rows_say_what_they_mean(train_here: Callable) -> None:

@@ -74,12 +74,12 @@ def test_workers_start_equal_and_drift_apart(workers: RowWorkers) -> None:
     assert torch.equal(workers.x[0], workers.x[2])
     workers.compute_gradients()
     workers.optimizer_step(0.1)
-    distances = workers.squared_distances(workers.x.mean(0))
+    distances = workers.squared_distances(workers.x, workers.x.mean(0))
     expected = (workers.x - workers.x.mean(0)).square().sum(1)
     torch.testing.assert_close(distances, expected)
     assert distances.min() > 0
     workers.average("average")
-    assert workers.squared_distances(workers.x.mean(0)).max() < 1e-9
+    assert workers.squared_distances(workers.x, workers.x.mean(0)).max() < 1e-9
 
 
 def test_pooled_statistics_are_those_of_the_pooled_data() -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from math import ceil, isfinite
 from typing import ClassVar
 
+from prsgd.algorithms.averaging import AveragesMoments
 from prsgd.algorithms.info import RunInfo
 from prsgd.algorithms.interface import Workers
-from prsgd.algorithms.rounds import AveragesMoments
 from prsgd.fields import positive, whole
 
 

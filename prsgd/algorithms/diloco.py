@@ -9,12 +9,13 @@ from typing import ClassVar
 
 from prsgd.algorithms.info import Array, Part, RunInfo
 from prsgd.algorithms.interface import Workers
-from prsgd.algorithms.rounds import Rounds
+from prsgd.algorithms.rows import Rows
+from prsgd.algorithms.streamed import Streamed
 from prsgd.fields import fraction, positive
 
 
 @dataclass
-class DiLoCo(Rounds):
+class DiLoCo(Streamed):
     """Δ = x_prev - x̄;  m <- mu m + Δ;  x_prev <- x_prev - outer_lr (Δ + mu m);  x_i <- x_prev.
 
     The inner optimiser is `optimiser`. Its moments stay with their worker and are never sent.
@@ -28,10 +29,10 @@ class DiLoCo(Rounds):
     def begin(self, info: RunInfo, workers: Workers) -> None:
         workers.replicated("x_prev")[:] = workers.x[0]
 
-    def send(self, workers: Workers) -> list[Part]:
+    def send(self, workers: Rows) -> list[Part]:
         return [Part(workers.x)]
 
-    def receive(self, means: list[Array], lr: float, workers: Workers) -> None:
+    def receive(self, means: list[Array], lr: float, workers: Rows) -> None:
         x_prev, m = workers.replicated("x_prev"), workers.replicated("m")
         delta = x_prev - means[0]
         m *= self.outer_momentum

@@ -11,6 +11,7 @@ from typing import ClassVar
 from prsgd.algorithms.info import Array, Part, RunInfo
 from prsgd.algorithms.interface import Workers
 from prsgd.algorithms.rounds import Rounds
+from prsgd.algorithms.rows import Rows
 from prsgd.fields import fraction
 
 
@@ -29,10 +30,10 @@ class EASGD(Rounds):
         workers.replicated("centre")[:] = workers.x[0]
         workers.scalars["elasticity"] = self.beta / info.workers
 
-    def send(self, workers: Workers) -> list[Part]:
+    def send(self, workers: Rows) -> list[Part]:
         return [Part(workers.x, reference=workers.replicated("centre"))]
 
-    def receive(self, means: list[Array], lr: float, workers: Workers) -> None:
+    def receive(self, means: list[Array], lr: float, workers: Rows) -> None:
         centre = workers.replicated("centre")
         workers.x += workers.scalars["elasticity"] * (centre - workers.x)
         centre += self.beta * (means[0] - centre)  # N a (x̄ - x̃) = sum_i e_i

@@ -9,8 +9,8 @@ from functools import cached_property
 from math import ceil
 from typing import Any, ClassVar
 
+from prsgd.algorithms.averaging import AveragesMoments
 from prsgd.algorithms.interface import Workers
-from prsgd.algorithms.rounds import AveragesMoments
 from prsgd.fields import auto_or_positive, fraction, positive, whole
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from prsgd.algorithms.averaging import AveragesModels
 from prsgd.algorithms.info import RunInfo
-from prsgd.algorithms.rounds import ModelAveraging
+from prsgd.algorithms.rounds import Rounds
 from prsgd.fields import positives, wholes
 
 
 @dataclass
-class HeterogeneousPRSGD(ModelAveraging):
+class HeterogeneousPRSGD(AveragesModels, Rounds):
     """I_i is given by `local_steps`, or follows from `speeds`: the fastest takes `interval` steps.
 
     Identical f_i: Theorem 1 holds with T -> rounds * mean(I_i) and I -> max(I_i). Different f_i:

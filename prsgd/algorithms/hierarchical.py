@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
+from prsgd.algorithms.averaging import AveragesMoments
 from prsgd.algorithms.interface import Workers
-from prsgd.algorithms.rounds import AveragesMoments
 from prsgd.fields import whole_to_whole
 
 

@@ -7,9 +7,9 @@ the first phase too, which leaves each worker its own momentum, and count I from
 from dataclasses import dataclass
 from typing import ClassVar
 
+from prsgd.algorithms.averaging import AveragesMoments
 from prsgd.algorithms.info import RunInfo
 from prsgd.algorithms.interface import Workers
-from prsgd.algorithms.rounds import AveragesMoments
 from prsgd.fields import choice, positive, whole
 
 

@@ -6,8 +6,8 @@ Every worker takes I local steps, the models are averaged, and all restart from 
 from dataclasses import dataclass
 from typing import ClassVar
 
+from prsgd.algorithms.averaging import ModelAveraging
 from prsgd.algorithms.interface import Workers
-from prsgd.algorithms.rounds import ModelAveraging
 from prsgd.fields import choice
 
 
@@ -23,13 +23,21 @@ class PRSGD(ModelAveraging):
     title: ClassVar[str] = "PR-SGD"
     order: str = choice("restart", "restart", "literal")
 
+    def check(self, workers: int) -> str:
+        is_plain = (self.fragments, self.delay, self.merge) == (1, 0, 0)
+        has_none = "order=literal has no fragments, delay or merge"
+        return super().check(workers) if self.order == "restart" or is_plain else has_none
+
     def step(self, t: int, lr: float, workers: Workers) -> None:
-        if self.order == "literal" and t % self.interval == 0:
+        if self.order == "restart":
+            super().step(t, lr, workers)
+            return
+        if t % self.interval == 0:
             self.communicate(lr, workers)  # x_i <- mean_j x_j
         workers.optimizer_step(lr)  # x_i <- x_i - lr * G_i
-        if self.order == "restart" and t % self.interval == 0:
-            self.communicate(lr, workers)  # x_i <- mean_j x_j
 
     def finish(self, t: int, lr: float, workers: Workers) -> None:
-        if self.order == "literal" or t % self.interval:
+        if self.order == "restart":
+            super().finish(t, lr, workers)
+        else:
             self.communicate(lr, workers)

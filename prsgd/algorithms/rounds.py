@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from prsgd.algorithms.base import Algorithm
 from prsgd.algorithms.info import Array, Part
 from prsgd.algorithms.interface import Workers
-from prsgd.fields import momentum_at_sync, whole, with_moments
+from prsgd.algorithms.rows import Rows
+from prsgd.fields import whole
 
 
 @dataclass
@@ -24,37 +25,14 @@ class Rounds(Algorithm):
         if t % self.interval:
             self.communicate(lr, workers)
 
-    def communicate(self, lr: float, workers: Workers) -> None:
+    def communicate(self, lr: float, workers: Rows) -> None:
         """The end of a round, whose last step had learning rate `lr`."""
         self.receive(workers.mean(*self.send(workers)), lr, workers)
 
     @abstractmethod
-    def send(self, workers: Workers) -> list[Part]:
+    def send(self, workers: Rows) -> list[Part]:
         """What each worker sends."""
 
     @abstractmethod
-    def receive(self, means: list[Array], lr: float, workers: Workers) -> None:
+    def receive(self, means: list[Array], lr: float, workers: Rows) -> None:
         """What follows from the means, one (D,) for each part that was sent."""
-
-
-@dataclass
-class AveragesMoments(Algorithm):
-    """A method that averages models. Its key says what that does to the optimiser's moments."""
-
-    momentum_at_sync: str = momentum_at_sync(decides_curve=with_moments, kw_only=True)
-
-
-@dataclass
-class ModelAveraging(AveragesMoments, Rounds):
-    """Rounds that send x_i and restart from a point that follows from x̄."""
-
-    def send(self, workers: Workers) -> list[Part]:
-        return [Part(workers.x), *workers.moments(self.momentum_at_sync)]
-
-    def receive(self, means: list[Array], lr: float, workers: Workers) -> None:
-        workers.restart(self.restart_point(means[0], lr, workers))
-        workers.set_moments(self.momentum_at_sync, means[1:])
-
-    def restart_point(self, mean: Array, lr: float, workers: Workers) -> Array:
-        """The point (D,) that all workers go on from; here it is `mean`, the average x̄."""
-        return mean

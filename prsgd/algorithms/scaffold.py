@@ -9,16 +9,17 @@ from typing import ClassVar
 
 from prsgd.algorithms.info import Array, Part, RunInfo
 from prsgd.algorithms.interface import Workers
-from prsgd.algorithms.rounds import Rounds
+from prsgd.algorithms.rows import Rows
+from prsgd.algorithms.streamed import Streamed
 from prsgd.fields import positive
 
 
 @dataclass
-class Scaffold(Rounds):
+class Scaffold(Streamed):
     """y_i <- y_i - lr (G_i - c_i + c), where y_i is x_i here; after H of these steps
 
     c_i <- c_i - c + (x - y_i) / (H lr);  c <- mean_i c_i;  x <- x + global_lr mean_i (y_i - x).
-    H lr is the sum of the round's learning rates. y_i and c_i are sent: twice the model.
+    H lr is the sum of their learning rates. y_i and c_i are sent: twice the model.
     """
 
     name: ClassVar[str] = "scaffold"
@@ -32,15 +33,14 @@ class Scaffold(Rounds):
     def step(self, t: int, lr: float, workers: Workers) -> None:
         workers.g -= workers.per_worker("c")
         workers.g += workers.replicated("c")
-        workers.scalars["lr_sum"] = workers.scalars.get("lr_sum", 0.0) + lr
         super().step(t, lr, workers)
 
-    def send(self, workers: Workers) -> list[Part]:
+    def send(self, workers: Rows) -> list[Part]:
         x, c, c_i = workers.replicated("x"), workers.replicated("c"), workers.per_worker("c")
-        c_i += (x - workers.x) / workers.scalars.pop("lr_sum") - c
+        c_i += (x - workers.x) / workers.scalars["lr_sum"] - c
         return [Part(workers.x), Part(c_i, reference=c)]
 
-    def receive(self, means: list[Array], lr: float, workers: Workers) -> None:
+    def receive(self, means: list[Array], lr: float, workers: Rows) -> None:
         x, (mean_y, mean_c) = workers.replicated("x"), means
         x += self.global_lr * (mean_y - x)
         workers.replicated("c")[:] = mean_c

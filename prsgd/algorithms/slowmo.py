@@ -7,9 +7,10 @@ learning rate at the time of averaging and start u at 0; the paper's text was no
 from dataclasses import dataclass
 from typing import ClassVar
 
+from prsgd.algorithms.averaging import ModelAveraging
 from prsgd.algorithms.info import Array, RunInfo
 from prsgd.algorithms.interface import Workers
-from prsgd.algorithms.rounds import ModelAveraging
+from prsgd.algorithms.rows import Rows
 from prsgd.fields import fraction, positive
 
 
@@ -28,7 +29,7 @@ class SlowMo(ModelAveraging):
     def begin(self, info: RunInfo, workers: Workers) -> None:
         workers.replicated("x_prev")[:] = workers.x[0]
 
-    def restart_point(self, mean: Array, lr: float, workers: Workers) -> Array:
+    def restart_point(self, mean: Array, lr: float, workers: Rows) -> Array:
         x_prev, u = workers.replicated("x_prev"), workers.replicated("u")
         u *= self.beta
         u += (x_prev - mean) / lr

@@ -9,6 +9,7 @@ from typing import ClassVar
 from prsgd.algorithms.info import Array, Part
 from prsgd.algorithms.interface import Workers
 from prsgd.algorithms.rounds import Rounds
+from prsgd.algorithms.rows import Rows
 
 
 @dataclass
@@ -27,10 +28,10 @@ class VRLSGD(Rounds):
         workers.scalars["lr_sum"] = workers.scalars.get("lr_sum", 0.0) + lr
         super().step(t, lr, workers)
 
-    def send(self, workers: Workers) -> list[Part]:
+    def send(self, workers: Rows) -> list[Part]:
         return [Part(workers.x)]
 
-    def receive(self, means: list[Array], lr: float, workers: Workers) -> None:
+    def receive(self, means: list[Array], lr: float, workers: Rows) -> None:
         delta = workers.per_worker("delta")
         delta += (means[0] - workers.x) / workers.scalars.pop("lr_sum")
         workers.restart(means[0])

@@ -126,18 +126,18 @@ def planned(run: Run, options: argparse.Namespace) -> Situation:
 
     from prsgd.config.plan import decide
     from prsgd.cost.estimate import communication
-    from prsgd.launch.own_model import count_parameters
+    from prsgd.launch.own_model import parameter_sizes
     from prsgd.training.machine import this_machine
 
     plan = decide(run, this_machine(), os.environ)
-    [parameters] = count_parameters([(run, plan)])
+    [sizes] = parameter_sizes([(run, plan)])
     known = given(options, plan.processes)
     needed = [STEP, LATENCY, BANDWIDTH] if plan.processes > 1 else [STEP]
     missing = [name for name in needed if name not in known]
     if missing and not options.calibrate:
         raise UserError(f"{missing[0]} is not known: give it, or --calibrate, or --from RUN_DIR")
     samples = run.samples()
-    sent, steps = communication(run, samples, parameters), run.steps(samples)
+    sent, steps = communication(run, samples, sizes), run.steps(samples)
     if missing:
         known = measured(run, plan, sent) | known
     costs, words = on_network(run, plan.processes, sent, steps, known)
@@ -191,7 +191,9 @@ def measured(run: Run, plan: Plan, sent: CommCounter) -> dict[str, float]:
     computing = run.samples_per_step(steps) / (run.workers * run.batch_size)
     costs = {STEP: computing * found.step}
     if plan.processes > 1:
-        alpha, speed = ring_constants(sent.vector_bytes, plan.processes, found.empty, found.full)
+        alpha, speed = ring_constants(
+            sent.bytes_of(sent.size), plan.processes, found.empty, found.full
+        )
         costs |= {LATENCY: alpha, BANDWIDTH: speed}
     return costs
 

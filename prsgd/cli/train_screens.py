@@ -29,13 +29,14 @@ def show_plan(planned: Sequence[PlannedRun]) -> None:
 def forecast(planned: PlannedRun) -> tuple[dict[str, str], float]:
     """A line of the plan, and the seconds of training in it."""
     run, steps = planned.run, planned.steps
-    parameters = planned.parameters or estimate.parameters(run)
-    cost = estimate.communication(run, run.samples(), parameters)
+    cost = estimate.communication(run, run.samples(), planned.sizes or estimate.sizes(run))
     about = "about " if cost.guessed else ""
     rounds, sent = f"{cost.rounds:,}", amount(cost.payload_bytes)
     if cost.group_rounds:
         rounds += f" + {cost.group_rounds:,} in groups"
         sent += f" + {amount(cost.group_payload_bytes)} in groups"
+    if cost.burst.largest < cost.payload_bytes / cost.rounds:
+        sent += f", {amount(cost.burst.largest)} at once"
     status = planned.folder.status()[0]
     done = status in ENDED
     seconds = 0.0 if done else estimate.seconds(run, planned.plan, steps)

@@ -84,11 +84,39 @@ def _contradictions(run: Run) -> Iterator[str]:
         yield (
             f"speeds={run.speeds}: must be empty or a number for each of the {run.workers} workers"
         )
+    yield from _unstreamed(run)
     yield from _misfits(run)
     if run.batch_size % run.accumulate:
         yield f"accumulate={run.accumulate}: must divide batch_size={run.batch_size}"
     if problem := run.algorithm.check(run.workers):
         yield f"algorithm={run.algorithm.name}: {problem}"
+
+
+STREAMING = {"fragments": 1, "delay": 0, "merge": 0}  # with what they are in plain rounds
+
+
+def _unstreamed(run: Run) -> Iterator[str]:
+    """What methods, and the moments of optimisers, cannot have in fragments or late."""
+    name = called("algorithm", type(run.algorithm))
+    for key, plain in STREAMING.items():
+        asked, own = getattr(run, key), getattr(run.algorithm, key, plain)
+        if asked != own:
+            yield (
+                f"{key}={asked}: must be {own} with algorithm={name}"
+                if key in vars(run.algorithm)
+                else f"{key}={asked}: algorithm={name} is not made of rounds that have {key}"
+            )
+    at_sync = getattr(run.algorithm, "momentum_at_sync", "keep")
+    if run.delay and run.moments and at_sync != "keep":
+        yield (
+            f"momentum_at_sync={at_sync}: must be keep with delay={run.delay}; moments that arrive "
+            "late would undo steps"
+        )
+    if run.fragments > 1 and run.optimiser == "adamw" and at_sync == "reset":
+        yield (
+            f"momentum_at_sync=reset: must be keep or average with fragments={run.fragments} and "
+            "optimiser=adamw, which counts its steps for all parameters together"
+        )
 
 
 def _misfits(run: Run) -> Iterator[str]:

@@ -29,6 +29,7 @@ from prsgd.fields import (
     non_negative,
     positive,
     positives,
+    share_or_progress,
     text,
     whole,
     wholes,
@@ -68,6 +69,9 @@ class Settings:
 
     workers: int = whole(4, 1)
     interval: int = whole(8, 1, **COPIED)
+    fragments: int = whole(1, 1, **COPIED)
+    delay: int = whole(0, 0, **COPIED)
+    merge: Any = share_or_progress(**COPIED)
     local_steps: list[int] = wholes(**COPIED)
     speeds: list[float] = positives()
     epochs: float = positive(20.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from prsgd.config.plan import Plan
 from prsgd.config.schema import Run
@@ -13,10 +14,11 @@ FLOAT32 = 4  # bytes
 GRADIENTS = 5  # how many are measured; the median counts
 
 
-def parameters(run: Run) -> int:
-    """D of a module of prsgd's. Nothing is computed, as processes may be forked later.
+def sizes(run: Run) -> list[int]:
+    """The numbers of each parameter of a module of prsgd's, D together.
 
-    Of a module of a user's own only its trial knows D: this counts what `build` leaves trainable.
+    Nothing is computed, as processes may be forked later. Of a module of a user's own only its
+    trial knows them: this counts what `build` leaves trainable.
     """
     import torch
     from torch.nn.parameter import is_lazy
@@ -28,20 +30,26 @@ def parameters(run: Run) -> int:
         torch.set_num_threads(1)  # and so no threads that a fork would lose
         model = run.build_model()
     own = [p for p in model.parameters() if p.requires_grad]
-    return sum(p.numel() for p in own if not is_lazy(p))
+    return [p.numel() for p in own if not is_lazy(p)]
 
 
-def memory(run: Run, parameters: int) -> int:
+def memory(run: Run, sizes: Sequence[int]) -> int:
     """Bytes of the N rows of models, gradients and moments; activations are left out."""
-    return FLOAT32 * run.workers * (2 + run.moments) * parameters
+    return FLOAT32 * run.workers * (2 + run.moments) * sum(sizes)
 
 
-def communication(run: Run, samples: int, parameters: int) -> CommCounter:
-    """All that the run will send: its algorithm runs on workers that only count."""
-    size = run.compression.message_bytes(parameters)
-    if run.compression.is_summed:
-        size = size * BYTES_PER_NUMBER[run.reduction] // FLOAT32
-    counted = CommCounter(parameters, run.workers, run.moments, size)
+def communication(run: Run, samples: int, sizes: Sequence[int]) -> CommCounter:
+    """All that the run will send: its algorithm runs on workers that only count.
+
+    `sizes` are the numbers of each parameter.
+    """
+
+    def bytes_of(numbers: int) -> int:
+        size = run.compression.message_bytes(numbers)
+        scale = BYTES_PER_NUMBER[run.reduction] if run.compression.is_summed else FLOAT32
+        return size * scale // FLOAT32
+
+    counted = CommCounter(sizes, run.workers, run.moments, bytes_of)
     counted.run(run.algorithm, run.info(samples))
     return counted
 

@@ -7,6 +7,7 @@ numbers, records) goes through `all_reduce_sum` and what is built on it, always 
 
 from __future__ import annotations
 
+import copy
 import os
 import socket
 import time
@@ -34,7 +35,7 @@ class Mean(NamedTuple):
     """What a collective mean brought to this process."""
 
     means: list[Tensor]  # (D,) for each part; the next collective mean overwrites them
-    control: Tensor  # the control numbers of all processes, summed
+    control: Tensor | None  # the control numbers of all processes, summed
     payload_bytes: int  # bytes that one worker handed over
     seconds: float  # of the all-reduce, waiting for other processes included
 
@@ -86,6 +87,7 @@ class Communicator:
             self._gloo = dist.new_group(timeout=self.timeout, backend="gloo")  # type: ignore[assignment]
             self._heartbeat = Heartbeat(self.rank, processes, meeting and meeting.beats)
         self._step = 0
+        self._group: dist.ProcessGroup | None = None  # of what the algorithm sends; None: torch's
         if self.processes > 1 and device == "cuda":
             self._refuse_shared_gpus()
         self._buffers: dict[tuple[int, torch.dtype], Tensor] = {}  # by length and type
@@ -106,6 +108,14 @@ class Communicator:
                 f"ranks {', '.join(map(str, shared))} share a GPU; each needs one of its own: "
                 "start at most one for each GPU, and look at CUDA_VISIBLE_DEVICES"
             )
+
+    def aside(self) -> Communicator:
+        """The same processes once more: what goes through it may be under way beside the rest."""
+        other = copy.copy(self)
+        other._buffers = {}
+        if self.processes > 1:
+            other._group = dist.new_group(timeout=self.timeout)  # type: ignore[assignment]
+        return other
 
     def close(self) -> None:
         if self.processes > 1:
@@ -130,7 +140,7 @@ class Communicator:
 
         `control` (any number of numbers, on the device) travels with it.
         """
-        return self._mean(parts, self.workers, control)
+        return self._mean(parts, self.workers, control, self._group)
 
     def group_means(self, parts: list[Tensor], size: int) -> Iterator[tuple[slice, Mean]]:
         """The same within each group of `size` workers: hosted rows, and their group's mean."""
@@ -195,8 +205,10 @@ class Communicator:
         given, start = torch.cat(pieces), self.clock()
         lengths = [len(piece) for piece in pieces]
         self._collective(
-            lambda: dist.all_to_all_single(received, given, sizes, lengths, async_op=True),
-            everyone=True,
+            lambda: dist.all_to_all_single(
+                received, given, sizes, lengths, group=self._group, async_op=True
+            ),
+            self._group,
         )
         return [*torch.split(received, sizes)], self.clock() - start
 
@@ -213,15 +225,12 @@ class Communicator:
     def _all_reduce(self, tensor: Tensor, operation: str, group: dist.ProcessGroup | None) -> None:
         """In place."""
         reduce = getattr(dist.ReduceOp, operation.upper())
-        self._collective(
-            lambda: dist.all_reduce(tensor, reduce, group=group, async_op=True),
-            everyone=group in (None, self._gloo),
-        )
+        self._collective(lambda: dist.all_reduce(tensor, reduce, group=group, async_op=True), group)
 
-    def _collective(self, start: Callable[[], Any], everyone: bool) -> None:
+    def _collective(self, start: Callable[[], Any], group: dist.ProcessGroup | None) -> None:
         """Start it and wait; raises `ProcessLost` where a process does not take part."""
         try:
-            self._heartbeat.beat(self._step, everyone)
+            self._heartbeat.beat(self._step, everyone=group in (None, self._gloo))
             self._wait(start())
         except RuntimeError as error:
             raise ProcessLost(self._heartbeat.missing(str(error))) from error

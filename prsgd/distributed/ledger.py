@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from torch import Tensor
+
+from prsgd.distributed.burst import Burst
+from prsgd.distributed.communicator import Mean
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,21 @@ class Round:
     control: Tensor | None  # (2,), summed over all processes; None for groups
     drifts: Tensor | None  # (K,), |x_i - mean|^2 before it; None where no x_i was averaged
     local_steps: list[int]  # steps of each of the N workers since the last round
+    delay: int = 0  # steps after which its mean is used
+
+    @staticmethod
+    def of(
+        found: Mean,
+        step: int,
+        drifts: Tensor | None,
+        local_steps: list[int],
+        group: int | None = None,
+        delay: int = 0,
+    ) -> Round:
+        """The round that brought this mean."""
+        control = None if found.control is None else found.control.clone()
+        sent = found.payload_bytes, found.seconds
+        return Round(step, group, *sent, control, drifts, local_steps, delay)
 
 
 @dataclass
@@ -33,6 +53,7 @@ class Ledger:
     group_payload_bytes: int = 0
     comm_seconds: float = 0.0  # all-reduces, as the last process to arrive sees them
     wait_seconds: float = 0.0  # waiting for that process, mean over processes
+    burst: Burst = field(default_factory=Burst)  # of what is sent between all
     open: list[Round] = field(default_factory=list)  # rounds not counted yet
 
     @property
@@ -57,12 +78,19 @@ class Ledger:
         if round.group is None:
             self.rounds += 1
             self.payload_bytes += round.payload_bytes
+            self.burst.add(round.step, round.payload_bytes, round.delay)
         else:
             self.group_rounds += 1
             self.group_payload_bytes += round.payload_bytes
         self.comm_seconds += comm_seconds
         self.wait_seconds += wait_seconds
 
-    def sums(self) -> dict[str, float]:
+    def sums(self) -> dict[str, Any]:
         """The counters without the open rounds, as a checkpoint keeps them."""
-        return {name: value for name, value in vars(self).items() if name != "open"}
+        sums = {name: value for name, value in vars(self).items() if name != "open"}
+        return {**sums, "burst": asdict(self.burst)}
+
+    @staticmethod
+    def of(sums: Mapping[str, Any]) -> Ledger:
+        """The ledger that `sums` are of; those of older checkpoints have no burst."""
+        return Ledger(**{**sums, "burst": Burst(**sums.get("burst", {}))})

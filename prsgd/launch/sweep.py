@@ -19,7 +19,7 @@ from prsgd.data.cache import prepare
 from prsgd.data.digest import cache_folder
 from prsgd.errors import UserError, why
 from prsgd.launch.job import launch
-from prsgd.launch.own_model import count_parameters
+from prsgd.launch.own_model import parameter_sizes
 from prsgd.launch.process import gave_up
 from prsgd.launch.torchrun import torchrun_rank
 from prsgd.run_folder import ENDED, RunFolder
@@ -35,7 +35,7 @@ class PlannedRun:
     run: Run
     plan: Plan
     folder: RunFolder
-    parameters: int = 0  # D, counted unless the run has ended
+    sizes: tuple[int, ...] = ()  # the numbers of each parameter, unless the run has ended
 
     @property
     def steps(self) -> int:
@@ -65,12 +65,12 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]], may_fork: bool = True) ->
             refuse_changed(RunFolder(path), decided)
         planned.setdefault(path, PlannedRun(decided, plan, RunFolder(path)))
     unfinished = [path for path, p in planned.items() if p.folder.status()[0] not in ENDED]
-    counts = count_parameters(
+    sizes = parameter_sizes(
         (without_lost_start(p.run, p.folder), p.plan)
         for p in (planned[path] for path in unfinished)
     )
-    for path, count in zip(unfinished, counts, strict=True):
-        planned[path] = replace(planned[path], parameters=count)
+    for path, of_run in zip(unfinished, sizes, strict=True):
+        planned[path] = replace(planned[path], sizes=tuple(of_run))
     check_memory([planned[path] for path in unfinished])
     return list(planned.values())
 
@@ -133,7 +133,7 @@ def check_memory(planned: Sequence[PlannedRun]) -> None:
         return
     there = physical_memory()
     for p in planned:
-        needed = estimate.memory(p.run, p.parameters)
+        needed = estimate.memory(p.run, p.sizes)
         if p.plan.device == "cpu" and needed > there:
             raise UserError(
                 f"workers={p.run.workers}: their {p.run.model.title} models and gradients need "

@@ -13,6 +13,7 @@ from prsgd.config.schema import GROUPS, Settings
 from prsgd.errors import UserError
 from prsgd.fields import default_of
 from prsgd.measures import Measures
+from prsgd.run_folder import NEW_COLUMNS
 
 NEEDED = ("workers", "batch_size", "lr", "momentum", "seed", *GROUPS)
 ALWAYS_NUMBERS = (  # of metrics.csv, after its first row
@@ -49,7 +50,7 @@ def check_table(
     """That a table has the columns that the record declares and those needed, with numbers."""
     if list(table) != columns:
         raise UserError("a table has other columns: another version of prsgd wrote it")
-    if missing := {*needed} - {*columns}:
+    if missing := {*needed} - {*columns, *NEW_COLUMNS}:
         raise UserError(f"its records are damaged: {name} lacks {', '.join(sorted(missing))}")
     numbers = table.drop(columns="local_steps", errors="ignore")
     for column, kind in numbers.dtypes.items() if len(table) else ():

@@ -19,7 +19,7 @@ def minibatch(lab: CheckContext) -> list[CheckResult]:
     problem = Bumps(1.0, np.random.default_rng(1).standard_normal((N, 1, D)))
     base = _centre(lab, problem, MiniBatchSGD())
     gap = float(np.abs(_centre(lab, problem, PRSGD(1)) - base).max())
-    other = float(np.abs(_centre(lab, problem, PRSGD(1, "literal")) - base).max())
+    other = float(np.abs(_centre(lab, problem, PRSGD(1, order="literal")) - base).max())
     return [
         CheckResult(
             "minibatch",

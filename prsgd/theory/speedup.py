@@ -50,7 +50,7 @@ def rounds(lab: CheckContext) -> list[CheckResult]:
     powers = (12, 16) if lab.quick else (12, 16, 20)
     for workers, power in product((1, 16), powers):
         steps = 2**power
-        counter = CommCounter(1, int(workers))
+        counter = CommCounter([1], int(workers))
         algorithm = PRSGD(corollary(workers, steps, 1.0)[1])
         counter.run(algorithm, RunInfo(workers, steps, steps, lambda t: 1.0))
         ratios.append(counter.rounds / (workers * steps) ** 0.75)

@@ -65,7 +65,8 @@ def bumps(lab: CheckContext) -> list[dict[str, Any]]:
     for workers, interval, order in product(WORKERS, INTERVALS, ORDERS):
         centres = np.random.default_rng(7).standard_normal((workers, 1, D))
         problem = Bumps(sigma, spread * centres)
-        trace = lab.run(problem, PRSGD(interval, order), start, workers=workers, steps=steps, lr=lr)
+        algorithm = PRSGD(interval, order=order)
+        trace = lab.run(problem, algorithm, start, workers=workers, steps=steps, lr=lr)
         error, drift = (v.reshape(-1, seeds).mean(1) for v in (trace.error, trace.drift))
         gap = (problem.value(start) - problem.minimum())[::seeds]
         rate, noise = lr[::seeds, 0], sigma[::seeds, 0]

@@ -10,6 +10,7 @@ from numpy import ndarray as Array
 
 from prsgd.algorithms.base import Algorithm
 from prsgd.algorithms.info import Part, RunInfo
+from prsgd.algorithms.rows import Rows
 from prsgd.theory.problems import Problem
 
 Rate = float | Array  # γ: a number, or (S, 1) with one per copy
@@ -54,6 +55,18 @@ class ProblemWorkers:
     def mean(self, *parts: Part) -> list[Array]:
         self._close_round()
         return [part.rows.mean(0) for part in parts]
+
+    def start_mean(self, delay: int, *parts: Part) -> None:
+        self._late = self.mean(*parts)
+
+    def finish_mean(self) -> list[Array]:
+        return self._late
+
+    def fragments(self, count: int) -> Sequence[Rows]:
+        """The whole, as these problems have no parameters to cut between."""
+        if count > 1:
+            raise ValueError(f"{count} fragments of a problem that has none")
+        return [self]
 
     def restart(self, x: Array) -> None:
         self.x[:] = x

@@ -20,19 +20,20 @@ class Differences:
     """Keeps the points that parts are a difference from, and with error feedback the residuals e_i.
 
     `per_worker` and `replicated` are those of the workers, whose checkpoints then have all of it.
+    `place` tells the random numbers of a fragment from those of others.
     """
 
     def __init__(
         self,
         compressor: Lossy,
         seed: int,
-        communicator: Communicator,
+        place: list[int],
         per_worker: Callable[[str], Tensor],
         replicated: Callable[[str], Tensor],
     ) -> None:
         self.compressor = compressor
         self.seed = seed
-        self.communicator = communicator
+        self.place = place
         self.per_worker = per_worker
         self.replicated = replicated
 
@@ -49,7 +50,9 @@ class Differences:
             self.restarted(x)
             scalars[APART] = 1.0
 
-    def mean(self, parts: Sequence[Part], control: Tensor, t: int) -> Mean:
+    def mean(
+        self, parts: Sequence[Part], control: Tensor, t: int, communicator: Communicator
+    ) -> Mean:
         """The mean of each part over all workers, as it arrives in the round of step t."""
         points = [self._point(part, place) for place, part in enumerate(parts)]
         rows = [part.rows - point for part, point in zip(parts, points, strict=True)]
@@ -57,8 +60,8 @@ class Differences:
         residuals = [self._residual(parts[place], place) for place in places]
         for own, e in zip(rows, residuals, strict=False):
             own += e
-        where = [self.seed, t]
-        found, sent = compressed_mean(self.compressor, self.communicator, rows, control, where)
+        where = [self.seed, t, *self.place]
+        found, sent = compressed_mean(self.compressor, communicator, rows, control, where)
         for e, own, message in zip(residuals, rows, sent, strict=False):
             torch.sub(own, message, out=e)
         means = [point + mean for point, mean in zip(points, found.means, strict=True)]

@@ -78,6 +78,7 @@ class Metrics:
             "virtual_time": self._virtual_time + self._virtual_seconds(workers.local_steps),
             "payload_bytes": ledger.payload_bytes,
             "wire_bytes": self.run.compression.wire_bytes(ledger.payload_bytes, self.run.workers),
+            "burst_bytes": ledger.burst.largest,
             "group_round": ledger.group_rounds,
             "group_payload_bytes": ledger.group_payload_bytes,
             "comm_seconds": ledger.comm_seconds,

@@ -30,9 +30,9 @@ class Ready(NamedTuple):
     unused: tuple[str, ...] = ()  # the parameters that get no gradient
 
     @property
-    def parameters(self) -> int:
-        """D, the numbers in a row."""
-        return sum(parameter.numel() for _, _, parameter in parameters(self.module))
+    def sizes(self) -> list[int]:
+        """The numbers of each parameter, in the order of a row."""
+        return [parameter.numel() for _, _, parameter in parameters(self.module)]
 
 
 class _WorkerNorm(nn.SyncBatchNorm):

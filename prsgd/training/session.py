@@ -67,9 +67,11 @@ class Session:
     def measure(self, t: int) -> Tensor:
         """Evaluate the consensus after step t, log a row, and keep a checkpoint where one is due.
 
-        Returns the control numbers, summed over all processes. Their loss is NaN where the state or
-        the loss of the consensus is not finite; then there is no checkpoint and no saved model.
+        What is under way is waited for, and used when it is due. Returns the control numbers,
+        summed over all processes. Their loss is NaN where the state or the loss of the consensus
+        is not finite; then there is no checkpoint and no saved model.
         """
+        self.workers.settle()
         with self.clock.paused():
             heard = self.workers.ledger.control_of(t)
             self._log_rounds()
@@ -105,6 +107,7 @@ class Session:
 
     def interrupted(self, t: int, weight: float) -> Outcome:
         """The run ends in step t by a signal, and keeps everything that step t + 1 needs."""
+        self.workers.settle()
         with self.clock.paused():
             self._log_rounds()
             self.checkpoints.save(t)

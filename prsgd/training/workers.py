@@ -17,7 +17,7 @@ float64 is for proofs.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol
 
@@ -25,15 +25,19 @@ import torch
 from torch import Tensor, nn
 
 from prsgd.algorithms.info import Part
-from prsgd.distributed.communicator import Communicator
+from prsgd.algorithms.rows import Rows
+from prsgd.distributed.communicator import Communicator, Mean
 from prsgd.distributed.compression import Lossy
+from prsgd.distributed.fragments import cut
+from prsgd.distributed.late import Late
 from prsgd.distributed.ledger import Ledger, Round
 from prsgd.tasks.base import Draws, Nest, parts_of_nest, row_of_nest
 from prsgd.training.buffers import buffers, move, set_consensus
+from prsgd.training.columns import Columns
 from prsgd.training.differences import Differences
 from prsgd.training.generators import ForwardDraws
 from prsgd.training.optimizers import ALL, OptimizerSettings, build_optimizer
-from prsgd.training.views import bind_views, matrices, pooled, row_of, share_frozen
+from prsgd.training.views import bind_views, matrices, parameters, pooled, row_of, share_frozen
 
 CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_ has it
 
@@ -74,6 +78,7 @@ class RowWorkers:
         rows, device = len(communicator.local_workers), communicator.device
         model = move(copy.deepcopy(model), device)
         start, statistics = row_of(model)
+        self.sizes = [p.numel() for _, _, p in parameters(model)]
         self.x = start.repeat(rows, 1)
         self.g = torch.zeros_like(self.x)
         self.s = statistics.repeat(rows, 1)
@@ -93,7 +98,12 @@ class RowWorkers:
         self._per_worker: dict[str, Tensor] = {}
         self._replicated: dict[str, Tensor] = {}
         self.t = 0
-        self.differences: Differences | None = None
+        self.coding: tuple[Lossy, int] | None = None  # a compressor and the seed
+        self.all = Columns(self, ALL, self.scalars)
+        self._fragments: list[Columns] = []
+        self._fragment_scalars: list[dict[str, float]] = []
+        self._aside: Communicator | None = None
+        self._late: Late | None = None
         self.gradients_are_equal = False  # whether they have been averaged in this step
         self._signal = 0
         self._scratch = torch.empty_like(self.x[0])
@@ -105,9 +115,23 @@ class RowWorkers:
 
     def compress(self, compressor: Lossy, seed: int) -> None:
         """From here on, send compressed differences of rows. Called before the first step."""
-        vectors = self.per_worker, self.replicated
-        self.differences = Differences(compressor, seed, self.communicator, *vectors)
-        self.differences.restarted(self.x[0])
+        self.coding = compressor, seed
+        self.all = Columns(self, ALL, self.scalars)
+        self.restart(self.x[0].clone())
+
+    @property
+    def differences(self) -> Differences | None:
+        """What is sent of all columns, where it is compressed."""
+        return self.all.differences
+
+    def fragments(self, count: int) -> Sequence[Rows]:
+        if count == 1:
+            return [self]
+        if len(self._fragments) != count:
+            self._fragment_scalars = self._fragment_scalars or [{} for _ in range(count)]
+            parts = zip(cut(self.sizes, count), self._fragment_scalars, strict=True)
+            self._fragments = [Columns(self, *part, f) for f, part in enumerate(parts, 1)]
+        return self._fragments
 
     def compute_gradients(self, active: Sequence[int] | None = None, signal: int = 0) -> None:
         """Step t + 1 begins: G_i at x_i on worker i's next batch, for the active (None: all).
@@ -169,31 +193,46 @@ class RowWorkers:
             row = worker - self.communicator.local_workers.start
             self.optimizer.step(self.x, self.g, lr, slice(row, row + 1))
 
-    @torch.no_grad()
     def mean(self, *parts: Part) -> list[Tensor]:
-        return self._round(parts)
+        return self.all.mean(*parts)
 
-    @torch.no_grad()
+    def start_mean(self, delay: int, *parts: Part) -> None:
+        self.all.start_mean(delay, *parts)
+
+    def finish_mean(self) -> list[Tensor]:
+        return self.all.finish_mean()
+
+    def settle(self, t: int | None = None) -> None:
+        """Wait for all means that are under way, or for those that were sent in the steps 1..t."""
+        for columns in sorted((self.all, *self._fragments), key=lambda own: own.sent_at or 0):
+            if columns.sent_at and columns.sent_at <= (t or self.t):
+                columns.settle()
+
+    @property
+    def aside(self) -> Communicator:
+        """What means go through while workers go on."""
+        self._aside = self._aside or self.communicator.aside()
+        return self._aside
+
+    def later(self, work: Callable[[], Mean]) -> Late:
+        """Let work go on while workers do, after the work that was given before."""
+        self._late = Late(work, self.communicator.device, self._late)
+        return self._late
+
     def restart(self, x: Tensor) -> None:
-        self.x.copy_(x)
-        if self.differences:
-            self.differences.restarted(x)
+        self.all.restart(x)
 
     def moments(self, at_sync: str) -> list[Part]:
-        if at_sync != "average":
-            return []
-        return [Part(rows, reference="mean") for rows in self.optimizer.moments.values()]
+        return self.all.moments(at_sync)
 
     @torch.no_grad()
     def set_moments(self, at_sync: str, means: list[Tensor]) -> None:
+        self.all.set_moments(at_sync, means)
         if at_sync == "average":
-            for (name, rows), mean in zip(self.optimizer.moments.items(), means, strict=True):
-                rows.copy_(mean.clamp(min=0) if name == "v" and self.differences else mean)
             self._average_corrections(self.communicator.workers)
         elif at_sync == "reset":
-            optimizer = self.optimizer
-            for tensor in (*optimizer.moments.values(), *optimizer.corrections.values()):
-                tensor.zero_()
+            for correction in self.optimizer.corrections.values():
+                correction.zero_()
 
     def _average_corrections(self, group: int) -> None:
         """Those of all workers are known here, so nothing is sent."""
@@ -248,43 +287,28 @@ class RowWorkers:
         control[0], control[1] = self.loss_sums.sum(), self._signal
         return control
 
-    def _round(self, parts: Sequence[Part]) -> list[Tensor]:
-        """One round of all workers, entered in the ledger."""
-        if self.differences:
-            found = self.differences.mean(parts, self.control(), self.t)
-        else:
-            found = self.communicator.mean([part.rows for part in parts], self.control())
-        drifts = self.squared_distances(found.means[0]) if parts[0].rows is self.x else None
-        self._enter(None, found.payload_bytes, found.seconds, found.control.clone(), drifts)
-        return found.means
-
     def _group_round(self, parts: list[Tensor], size: int) -> None:
         """One round within groups: every row of the parts becomes its group's mean."""
-        drifts, payload, seconds = self.x.new_empty(len(self.x)), 0, 0.0
+        drifts, seconds = self.x.new_empty(len(self.x)), 0.0
         for rows, found in self.communicator.group_means(parts, size):
-            drifts[rows] = self.squared_distances(found.means[0], rows)
-            payload, seconds = found.payload_bytes, seconds + found.seconds
+            drifts[rows] = self.squared_distances(self.x[rows], found.means[0])
+            seconds += found.seconds
             for part, mean in zip(parts, found.means, strict=True):
                 part[rows] = mean
-        self._enter(size, payload, seconds, None, drifts)
+        steps, found = self.take_local_steps(), found._replace(seconds=seconds, control=None)
+        self.ledger.append(Round.of(found, self.t, drifts, steps, group=size))
 
-    def _enter(
-        self,
-        group: int | None,
-        payload: int,
-        seconds: float,
-        control: Tensor | None,
-        drifts: Tensor | None,
-    ) -> None:
+    def take_local_steps(self) -> list[int]:
+        """The steps of all N workers since the last round; the next one begins here."""
         steps, self.local_steps = self.local_steps, [0] * len(self.local_steps)
-        self.ledger.append(Round(self.t, group, payload, seconds, control, drifts, steps))
+        return steps
 
-    def squared_distances(self, point: Tensor, rows: slice = ALL) -> Tensor:
-        """|x_i - point|^2 of the hosted workers, (K,)."""
-        distances = []
-        for row in self.x[rows]:
-            torch.sub(row, point, out=self._scratch)
-            distances.append(torch.dot(self._scratch, self._scratch))
+    def squared_distances(self, rows: Tensor, point: Tensor) -> Tensor:
+        """|x_i - point|^2 of rows (K, D), (K,)."""
+        distances, scratch = [], self._scratch[: rows.shape[1]]
+        for row in rows:
+            torch.sub(row, point, out=scratch)
+            distances.append(torch.dot(scratch, scratch))
         return torch.stack(distances)
 
     @torch.no_grad()
@@ -295,7 +319,7 @@ class RowWorkers:
         """
         silent = torch.zeros(2, device=self.communicator.device)
         mean = self.communicator.mean([self.x], silent).means[0].clone()
-        distances = self.communicator.gather_workers(self.squared_distances(mean))
+        distances = self.communicator.gather_workers(self.squared_distances(self.x, mean))
         statistics = pooled(self.communicator.gather_workers(self.s)).to(self.s)
         x = mean if eval_params is None else eval_params.clone()
         bind_views(self._consensus_model, x, statistics)
@@ -335,6 +359,7 @@ class RowWorkers:
             "t": self.t,
             "local_steps": self.local_steps,
             "scalars": self.scalars,
+            "fragments": self._fragment_scalars,
             "names": names,
             "ledger": self.ledger.sums(),
         }
@@ -343,8 +368,10 @@ class RowWorkers:
         """Take over what `counters` returned, and make the tensors that it names."""
         self.t = counters["t"]
         self.local_steps = counters["local_steps"]
-        self.scalars = counters["scalars"]
-        self.ledger = Ledger(**counters["ledger"])
+        self.scalars.clear()
+        self.scalars |= counters["scalars"]
+        self._fragments, self._fragment_scalars = [], counters.get("fragments", [])
+        self.ledger = Ledger.of(counters["ledger"])
         for name in counters["names"]["per_worker"]:
             self.per_worker(name)
         for name in counters["names"]["replicated"]:

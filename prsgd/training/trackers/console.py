@@ -113,6 +113,8 @@ class ConsoleTracker(Tracker):
             f"{ledger.rounds:,} rounds, {amount(row['payload_bytes'])} sent by each worker, "
             f"{amount(row['wire_bytes'])} on a ring's wire"
         )
+        if ledger.rounds and ledger.burst.largest < ledger.payload_bytes / ledger.rounds:
+            sent += f", {amount(ledger.burst.largest)} at once"
         if ledger.group_rounds:
             within = amount(ledger.group_payload_bytes)
             sent += f"; in groups {ledger.group_rounds:,} rounds, {within}"
