@@ -85,12 +85,20 @@ def test_exact_sums_do_not_depend_on_the_processes(prsgd: Command, tmp_path: Pat
 
 @pytest.mark.dist
 @pytest.mark.slow
-@pytest.mark.parametrize("reduction", ["exact", "fast"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        "reduction=exact",
+        "reduction=fast",
+        "fragments=2 delay=3 merge=progress momentum_at_sync=keep compression=int8",
+    ],
+    ids=["exact", "fast", "late"],
+)
 def test_a_killed_rank_is_started_again(
-    prsgd: Command, tmp_path: Path, cache: Path, reduction: str
+    prsgd: Command, tmp_path: Path, cache: Path, more: str
 ) -> None:
     """And the run ends as if nothing had happened; with `fast` for the same P."""
-    keys = (*LONG, f"reduction={reduction}", "processes=2")
+    keys = (*LONG, *more.split(), "processes=2")
     finish(prsgd, *keys, "out=whole")
     child = start(tmp_path, cache, *keys, "out=killed")
     wait_until(lambda: metrics_text(tmp_path / "killed").count("\n") > 20)
