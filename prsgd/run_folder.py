@@ -33,10 +33,10 @@ BEFORE_METRICS = (
 )
 AFTER_METRICS = (
     *("drift", "g2", "virtual_time", "payload_bytes", "wire_bytes", "burst_bytes"),
-    *("group_round", "group_payload_bytes", "comm_seconds", "train_seconds"),
+    *("group_round", "group_payload_bytes", "comm_seconds", "wait_seconds", "train_seconds"),
 )
 ROUNDS = ("step", "group", "local_steps", "virtual_time", "drift", "payload_bytes", "seconds")
-NEW_COLUMNS = ("burst_bytes",)  # which records of earlier versions lack
+NEW_COLUMNS = ("burst_bytes", "wait_seconds")  # which records of earlier versions lack
 TABLES = ("metrics.csv", "rounds.csv")
 STATES = ("status.json", "environment.json")
 
@@ -112,10 +112,11 @@ class RunFolder:
 
     def tables(self) -> dict[str, list[str]]:
         """The columns of each table, as this record declares them."""
-        declared: Mapping[str, Sequence[str]] = tables_of(OF_IMAGES)
+        found: Mapping[str, Sequence[str]] = tables_of(OF_IMAGES)
         if (self.path / "config.yaml").exists():
-            declared = self._record.get("tables", declared)
-        return {name: list(columns) for name, columns in declared.items()}
+            first = {name: [c for c in found[name] if c not in NEW_COLUMNS] for name in found}
+            found = self._record.get("tables", first)
+        return {name: list(columns) for name, columns in found.items()}
 
     def measures(self) -> Measures:
         """What the run measures. Records that do not say so are of images."""

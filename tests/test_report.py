@@ -33,7 +33,7 @@ from prsgd.report.runs import load
 from prsgd.report.specs import Spec, specs
 from prsgd.report.style import legend_columns, logarithmic, powers_of_two, styles
 from prsgd.report.tables import at_target, common_target, summary
-from prsgd.run_folder import RunFolder, tables_of
+from prsgd.run_folder import NEW_COLUMNS, RunFolder, tables_of
 
 EPOCHS = 5
 FIGURES = {
@@ -63,6 +63,7 @@ def fixture_run(
             "processor": processor,
             "cores": 2,
             "device": "cpu",
+            "processes": 1,
         }
     )
     folder.begin_tables()
@@ -70,7 +71,8 @@ def fixture_run(
         loss = float(np.exp(-rate * epoch))
         values = [20 * epoch, epoch, 10 * epoch, 0.05, loss, loss, loss, 1 - loss / 2, 0.0]
         values += [1.0, 20 * epoch]
-        values += [4000 * epoch, 4000 * epoch, 0, 0, 0.1 * epoch, float(epoch), 160.0]
+        values += [4000 * epoch, 4000 * epoch, 400, 0, 0, 0.1 * epoch, 0.1 * epoch]
+        values += [float(epoch), 160.0]
         folder.append("metrics.csv", [dict(zip(METRICS, values, strict=True))])
     drift = 0.0 if run.algorithm.name == "minibatch" else 0.1
     folder.append(
@@ -464,6 +466,8 @@ def as_version_1(folder: Path) -> None:
     record = yaml.safe_load((folder / "config.yaml").read_text())
     record = {**record, "version": 1}
     del record["tables"]
+    metrics = pd.read_csv(folder / "metrics.csv").drop(columns=[*NEW_COLUMNS])
+    metrics.to_csv(folder / "metrics.csv", index=False)
     for group in GROUPS:
         cls = known_class(group, record[group])
         assert cls is not None

@@ -25,7 +25,21 @@ metrics.csv; what is chosen by test data looks better on them than it is. A valu
 diverged was tried, and is never the best. The figure `tried` and the summary show all values, and
 the summary says which best value lies at the edge of what was tried, and whether all curves had as
 many.
+
+Time on another network follows from the records: the steps of each run take what they took here,
+and its rounds what the links allow. With --bandwidth-mbit, or network in figures.yaml, the figure
+`network` has that time on its axis. With any of its options the figure `bandwidth` shows the time
+to the loss that all curves reach on every network from 1 Mbit/s to 100 Gbit/s, and says which curve
+is the fastest where:
+
+  network: {latency_ms: 1, bandwidth_mbit: 100, group_bandwidth_mbit: 10000, processes: 8}
 """
+NETWORK = {
+    "latency_ms": ("MS", "of a message between two devices (default: 0)"),
+    "bandwidth_mbit": ("MBIT/S", "that a device sends: draw time as it would be there"),
+    "group_bandwidth_mbit": ("MBIT/S", "within groups of workers (default: the same)"),
+    "processes": ("P", "devices that host the workers (default: one for each)"),
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -47,8 +61,13 @@ def main(arguments: list[str]) -> int:
         metavar="COLUMN",
         help="the column that decides at the end (default: consensus_train_loss)",
     )
+    for name, (metavar, what) in NETWORK.items():
+        kind = int if name == "processes" else float
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=what)
     options = parser.parse_args(arguments)
     from prsgd.report import report
-    from prsgd.report.declared import asked_best
+    from prsgd.report.declared import asked_best, asked_network
 
-    return report(options.results, options.out, asked_best(options.best_of, options.best_by))
+    best = asked_best(options.best_of, options.best_by)
+    network = asked_network(**{name: getattr(options, name) for name in NETWORK})
+    return report(options.results, options.out, best, network)

@@ -6,6 +6,18 @@ from dataclasses import dataclass
 
 from prsgd.distributed.placement import groups_of, hosts
 
+MBIT = 1e6 / 8  # bytes
+
+
+@dataclass(frozen=True)
+class Network:
+    """The links of processes, each of which hosts as many workers."""
+
+    latency: float  # seconds of a message
+    bandwidth: float | None = None  # bytes per second that one process sends; None: not known
+    group_bandwidth: float | None = None  # within groups of workers, where it is another
+    processes: int | None = None  # P; one for each worker unless it is said
+
 
 @dataclass(frozen=True)
 class Costs:

@@ -6,6 +6,7 @@ A worker sends its rows less a point that all know. Importing this is free.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +20,7 @@ BLOCK = 256  # numbers that share a scale
 SCALE = 4  # bytes of a scale, which is float32
 FLOAT32 = 4
 INDEX = 4  # bytes of a place, which is an int32
+MOST = 2**48  # numbers of a vector
 
 
 @dataclass
@@ -41,6 +43,21 @@ class Compression(ABC):
         N - 1 times it where messages are gathered.
         """
         return (workers - 1) * payload if self.gathered else wire_bytes(payload, workers)
+
+    def sent_bytes(self, payload: int, processes: int, hosted: int = 1) -> float:
+        """What each of P processes sends, which host as many workers each.
+
+        What they send is the messages of their workers or the sum of these, whichever is smaller.
+        """
+        return 2 * (processes - 1) / processes * payload
+
+    def hops(self, processes: int) -> int:
+        """Messages that a process waits for, one after another: those of a ring's two rounds."""
+        return 2 * (processes - 1)
+
+    def _sum_bytes(self, payload: int) -> int:
+        """Of the numbers of which a message has `payload` bytes, as they are."""
+        return FLOAT32 * (bisect_right(range(MOST), payload, key=self.message_bytes) - 1)
 
 
 @dataclass
@@ -86,6 +103,13 @@ class Dense(Lossy):
 
     def message_bytes(self, numbers: int) -> int:
         return self.block_bytes * -(-numbers // BLOCK)
+
+    def sent_bytes(self, payload: int, processes: int, hosted: int = 1) -> float:
+        there = min(hosted * payload, self._sum_bytes(payload))
+        return (processes - 1) / processes * (there + payload)
+
+    def hops(self, processes: int) -> int:
+        return 2
 
     @abstractmethod
     def pack(self, blocks: Tensor, counts: Tensor, uniforms: Tensor | None) -> Tensor:
@@ -200,6 +224,15 @@ class TopK(Sparse):
 
     def message_bytes(self, numbers: int) -> int:
         return (FLOAT32 + INDEX) * self.kept(numbers)
+
+    def sent_bytes(self, payload: int, processes: int, hosted: int = 1) -> float:
+        whole = self._sum_bytes(payload)
+        if whole < hosted * payload:
+            return super().sent_bytes(whole, processes)
+        return (processes - 1) * hosted * payload
+
+    def hops(self, processes: int) -> int:
+        return 1
 
 
 @dataclass

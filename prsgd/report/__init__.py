@@ -13,22 +13,31 @@ from prsgd.console import say
 from prsgd.errors import UserError
 
 if TYPE_CHECKING:
+    from prsgd.cost.network import Network
     from prsgd.report.curves import Group
     from prsgd.report.declared import Best
     from prsgd.report.specs import Spec
 
-Task = tuple["Group", dict[str, "Spec"], Path]  # what is drawn, its figures, and their folder
+# what is drawn, its figures, their folder, and the network that time is drawn for
+Task = tuple["Group", dict[str, "Spec"], Path, "Network | None"]
 
 
-def report(results: Path, out: Path | None = None, best: Best | None = None) -> int:
+def report(
+    results: Path,
+    out: Path | None = None,
+    best: Best | None = None,
+    network: Network | None = None,
+) -> int:
     """Draw every group of comparable runs under `results`.
 
     The figures of the runs in a folder go into its subfolder figures/. With `out` they go into the
     folder of `out` that has the same place there as the runs have in `results`. `best`
-    says what each curve is drawn at the best value of, in place of what figures.yaml says.
+    says what each curve is drawn at the best value of, in place of what figures.yaml says, and
+    `network` which network time is drawn for as well.
     """
     from prsgd.report.asked import tuned
     from prsgd.report.curves import groups
+    from prsgd.report.declared import declared_network
     from prsgd.report.runs import load
     from prsgd.report.specs import specs
 
@@ -38,7 +47,8 @@ def report(results: Path, out: Path | None = None, best: Best | None = None) -> 
     if not runs:
         raise UserError(f"{results}: there is no finished run in it; start one with prsgd train")
     drawn = tuned(groups(runs), [path for path, _ in left_out], best)
-    for text in _drawn([(g, specs(g), _place(g, results, out)) for g in drawn]):
+    tasks = [(g, specs(g), _place(g, results, out), network or declared_network(g)) for g in drawn]
+    for text in _drawn(tasks):
         for line in text.splitlines():
             say(line)
     return 0
@@ -64,14 +74,16 @@ def _drawn(tasks: list[Task]) -> Iterator[str]:
 def _draw(task: Task) -> str:
     from prsgd.report.figures import draw, words_in
     from prsgd.report.fonts import fonts_for
+    from prsgd.report.replayed import refusal
     from prsgd.report.room import hint
     from prsgd.report.tables import write_summary
 
-    group, figures, folder = task
+    group, figures, folder, network = task
+    why = network and refusal(group)
     fonts, boxes = fonts_for(words_in(group, figures))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        names = draw(group, figures, folder, fonts)
+        names = draw(group, figures, folder, fonts, None if why else network)
         summary = write_summary(group, folder)
     except OSError as error:
         raise UserError(
@@ -79,4 +91,5 @@ def _draw(task: Task) -> str:
         ) from error
     drawn = f"{folder}: {', '.join(names)} (png, svg) and summary.md, summary.csv"
     unseen = f"no installed font has {boxes}: in the png files boxes stand there" if boxes else ""
-    return "\n".join(filter(None, [summary, drawn, hint(group), unseen]))
+    unmoved = f"not drawn for a network: {why}" if why else ""
+    return "\n".join(filter(None, [summary, drawn, hint(group), unmoved, unseen]))

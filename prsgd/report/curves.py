@@ -58,7 +58,14 @@ class Curve:
         """Whether all workers take at most I plain steps of SGD from a common point."""
         plain = self.config["optimiser"] == "sgd" and not self.config["momentum"]
         uncoded = self.config["compression"] == "none"  # else drifts are from the mean that arrived
-        return plain and uncoded and self.config["algorithm"] in ("prsgd", "prsgd_heterogeneous")
+        keys = {"fragments": 1, "delay": 0, "merge": 0}
+        is_whole = all(self.config.get(f"algorithm.{k}", v) == v for k, v in keys.items())
+        return (
+            plain
+            and uncoded
+            and is_whole
+            and self.config["algorithm"] in ("prsgd", "prsgd_heterogeneous")
+        )
 
     @cached_property
     def mean(self) -> pd.DataFrame:

@@ -4,17 +4,23 @@ Beside figures (see `specs`) it may say that each curve is drawn at its best val
 
     best_of: lr  # or [lr, algorithm.outer_lr]
     best_by: test_loss  # the column that decides, at the end; the training loss if it is not said
+
+and that time is drawn as it would be on a network:
+
+    network: {latency_ms: 1, bandwidth_mbit: 100, group_bandwidth_mbit: 10000, processes: 8}
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from prsgd.config.registry import PATHS, class_named
 from prsgd.config.schema import GROUPS, Settings
+from prsgd.cost.network import MBIT, Network
 from prsgd.errors import UserError
 from prsgd.files import read_bytes
 from prsgd.measures import Measures
@@ -24,6 +30,8 @@ from prsgd.report.trials import TRAINING_LOSS, criteria
 from prsgd.run_folder import unreadable
 
 BEST = ("best_of", "best_by")
+NETWORK = "network"
+OF_NETWORK = ("latency_ms", "bandwidth_mbit", "group_bandwidth_mbit", "processes")
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,42 @@ def asked_best(of: str | None, by: str | None) -> Best | None:
             raise UserError(f"--best-by={by}: needs --best-of")
         return None
     return Best([*dict.fromkeys(of.split(","))], TRAINING_LOSS if by is None else by)
+
+
+def declared_network(group: Group) -> Network | None:
+    """What the figures.yaml beside a group's runs says of a network."""
+    path = group.folder / "figures.yaml"
+    given = read_block(path).get(NETWORK)
+    if given is None:
+        return None
+    if not isinstance(given, dict) or not {*given} <= {*OF_NETWORK}:
+        raise UserError(f"{path}: network={given}: must have keys among {', '.join(OF_NETWORK)}")
+    try:
+        return asked_network(**given)
+    except UserError as refusal:
+        raise UserError(f"{path}: network: {refusal}") from refusal
+
+
+def asked_network(
+    latency_ms: Any = None,
+    bandwidth_mbit: Any = None,
+    group_bandwidth_mbit: Any = None,
+    processes: Any = None,
+) -> Network | None:
+    """The network that is asked for; None where nothing is. A latency is 0 unless it is given."""
+    given = dict(
+        zip(OF_NETWORK, (latency_ms, bandwidth_mbit, group_bandwidth_mbit, processes), strict=True)
+    )
+    for name, value in given.items():
+        is_right = type(value) in (int, float) and isfinite(value) and value > 0
+        if value is not None and not is_right and (name, value) != ("latency_ms", 0):
+            raise UserError(f"{name}={value}: must be a number above 0")
+    if type(processes) is float:
+        raise UserError(f"processes={processes}: must be a whole number")
+    if not any(value is not None for value in given.values()):
+        return None
+    between, within = (v and v * MBIT for v in (bandwidth_mbit, group_bandwidth_mbit))
+    return Network((latency_ms or 0) / 1000, between, within, processes)
 
 
 def check_criterion(name: str, by: Any, measures: Measures) -> None:

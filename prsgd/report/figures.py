@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from prsgd.cost.network import Network
+from prsgd.report.bandwidth import draw_network
 from prsgd.report.curves import Group
 from prsgd.report.drift import draw_drift, drifts
 from prsgd.report.ends import draw_ends
@@ -16,7 +18,10 @@ from prsgd.report.specs import Spec
 from prsgd.report.style import drawing
 from prsgd.report.tried import draw_tried
 
-OPTIONAL_FIGURES = ("units", "time", "virtual_time", "drift", "tried*", "intervals", "speedup")
+OPTIONAL_FIGURES = (
+    *("units", "time", "virtual_time", "drift", "tried*", "intervals", "speedup"),
+    *("network", "bandwidth"),
+)
 
 
 def words_in(group: Group, specs: dict[str, Spec]) -> str:
@@ -26,7 +31,11 @@ def words_in(group: Group, specs: dict[str, Spec]) -> str:
 
 
 def draw(
-    group: Group, specs: dict[str, Spec], folder: Path, fonts: Sequence[str] = ()
+    group: Group,
+    specs: dict[str, Spec],
+    folder: Path,
+    fonts: Sequence[str] = (),
+    network: Network | None = None,
 ) -> list[str]:
     """Draw a group's figures into a folder, and remove older ones; returns their names."""
     shown = shown_of(group)
@@ -43,6 +52,8 @@ def draw(
             names.append("drift")
         if any(curve.search for curve in shown.curves):
             names += draw_tried(shown, look, folder)
+        if network:
+            names += draw_network(shown, network, look, folder)
         for name, spec in points.items():
             if lines := lines_of(group, spec):
                 draw_points(group, spec, lines, folder / name)

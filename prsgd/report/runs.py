@@ -36,6 +36,7 @@ class RunRecord:
     data: str
     fingerprint: str
     machine: str
+    processes: int | None  # P, which hosted the workers; None where nobody says
     measures: Measures
     metrics: pd.DataFrame
     rounds: pd.DataFrame
@@ -91,6 +92,8 @@ def load_run(path: Path) -> RunRecord:
         tables = {name: _read_csv(path / name) for name in ("metrics.csv", "rounds.csv")}
         data, fingerprint = str(environment["data"]), str(environment["data_fingerprint"])
         machine = "{cores} cores of {processor} ({device})".format(**environment)
+        processes = environment.get("processes")
+        processes = processes if type(processes) is int and processes > 0 else None
         model = _model_title(config["model"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"its records are damaged: {error}") from error
@@ -99,7 +102,8 @@ def load_run(path: Path) -> RunRecord:
     metrics, rounds = tables.values()
     check_progress(metrics, rounds, measures)
     metrics["units"] = _units(metrics, measures)
-    return RunRecord(path, curve, model, data, fingerprint, machine, measures, metrics, rounds)
+    kind = model, data, fingerprint, machine, processes
+    return RunRecord(path, curve, *kind, measures, metrics, rounds)
 
 
 def _units(metrics: pd.DataFrame, measures: Measures) -> pd.Series:

@@ -24,7 +24,7 @@ from prsgd.config.table import rows
 from prsgd.errors import UserError
 from prsgd.measures import OF_IMAGES
 from prsgd.report.curves import Group
-from prsgd.report.declared import BEST, deciding_keys, full_name, read_block
+from prsgd.report.declared import BEST, NETWORK, deciding_keys, full_name, read_block
 from prsgd.run_folder import tables_of
 
 LOSS = "consensus_train_loss"
@@ -36,7 +36,7 @@ ALLOWED = {
     **dict.fromkeys(LOOK, "a configuration key"),
     "lines": "a mapping of labels to keys and their values",
 }
-RESERVED = ("ends", "drift", "tried", "summary")  # names of files that every group has
+RESERVED = ("ends", "drift", "tried", "summary", "bandwidth")  # names of files that every group has
 USUAL = ("curves", "epochs", "units", "rounds", "bytes", "time", "virtual_time", "intervals")
 LONGEST_NAME = 80
 
@@ -82,7 +82,7 @@ def specs(group: Group) -> dict[str, Spec]:
 def read_declared(path: Path, group: Group) -> dict[str, Spec]:
     """The figures that figures.yaml declares; none where there is no such file."""
     block = read_block(path)
-    for key in BEST:
+    for key in (*BEST, NETWORK):
         block.pop(key, None)
     if not all(isinstance(spec, dict) for spec in block.values()):
         raise UserError(f"{path} is damaged: it must be a mapping of figures, each with its keys")

@@ -82,6 +82,7 @@ class Metrics:
             "group_round": ledger.group_rounds,
             "group_payload_bytes": ledger.group_payload_bytes,
             "comm_seconds": ledger.comm_seconds,
+            "wait_seconds": ledger.wait_seconds,
             "train_seconds": self.clock.seconds,
             self.measures.speed: units * draws / seconds if draws else 0.0,
         }
