@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from math import nan
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import Command, Trainer, part, small_run
 from test_launch import children, wait_until
+from test_report import fixture_run
 
 from prsgd.cost.advice import (
     corollary_interval,
@@ -20,7 +23,9 @@ from prsgd.cost.advice import (
     recommend,
     theory_interval,
 )
+from prsgd.cost.first import Reached, verdict
 from prsgd.cost.network import Costs, averaging_seconds, predict, ring_constants, ring_seconds
+from prsgd.distributed.compression import Int8
 from prsgd.measures import OF_IMAGES
 from prsgd.run_folder import ROUNDS, RunFolder, tables_of
 
@@ -177,6 +182,87 @@ def test_a_finished_runs_groups_by_hand(prsgd: Command, tmp_path: Path) -> None:
     assert re.search(rf"^ *16 +{seconds:.1f} ", done.stdout, re.MULTILINE)
 
 
+def test_a_plan_is_for_the_processes_that_are_planned(prsgd: Command) -> None:
+    """One for each worker unless it says otherwise, however many cores this machine has."""
+    keys = [key for key in KEYS if key != "processes=2"]
+    assert "N = 8 on 8 processes" in prsgd("advise", *keys, *GIVEN).stdout
+    assert "N = 8 on 4 processes" in prsgd("advise", *keys, "processes=4", *GIVEN).stdout
+
+
+def test_what_is_coded_and_cut_is_advised_for(prsgd: Command) -> None:
+    """Of 4 processes at 80 Mbit/s and 1 ms: 1.5 times the message, in 2 hops; four fragments of
+    a quarter each take 4 times 6 hops."""
+    keys = ["data=synthetic", "model=mlp", "workers=4", "precision=fp32", "--step-ms=1"]
+    link = ["--latency-ms=1", "--bandwidth-mbit=80"]
+
+    def averaging(*more: str) -> float:
+        done = prsgd("advise", *keys, *link, *more)
+        [found] = re.findall(r"an averaging ([\d.]+) ms", done.stdout)
+        return float(found)
+
+    plain = averaging()
+    numbers = (plain - 6) * 1e4 / 1.5 / 4
+    assert averaging("compression=int8") == pytest.approx(
+        2 + 1.5 * Int8().message_bytes(round(numbers)) / 1e4, rel=1e-3
+    )
+    assert averaging("fragments=4") == pytest.approx(plain + 18, rel=1e-3)
+
+
+def test_a_finished_run_on_another_network(prsgd: Command, tmp_path: Path) -> None:
+    """Two workers in one process, 20 ms a gradient; 400 bytes in 2 hops and 1 byte a ms."""
+    path = fixture_run(tmp_path, workers=2, algorithm=part("prsgd", interval=2))
+    arguments = ["advise", "--from", str(path), "--latency-ms=3", "--bandwidth-mbit=0.008"]
+    done = prsgd(*arguments)
+    assert "N = 2 on 2 processes" in done.stdout, done.stderr
+    assert "a step 20 ms, an averaging 406 ms" in done.stdout
+    assert "a step 40 ms, an averaging 0 ms" in prsgd(*arguments, "--processes=1").stdout
+
+
+def test_a_sweep_says_who_reaches_a_loss_first(prsgd: Command, tmp_path: Path) -> None:
+    for interval, rates in {2: (0.5, 0.6), 8: (0.5, 0.4)}.items():
+        for seed, rate in enumerate(rates):
+            method = part("prsgd", interval=interval)
+            path = fixture_run(tmp_path, rate, seed=seed, workers=2, algorithm=method)
+            if interval == 8:
+                rounds = pd.read_csv(path / "rounds.csv")
+                rounds.iloc[3::4].to_csv(path / "rounds.csv", index=False)
+    ask = ["advise", "--from", str(tmp_path), "--loss=0.2"]
+    slow = prsgd(*ask, "--bandwidth-mbit=0.008")
+    assert slow.returncode == 0, slow.stderr
+    assert "PR-SGD, I = 8 reaches the training loss 0.2 first" in slow.stdout
+    assert "faster in 4 of 4 pairs of seeds." in slow.stdout
+    fast = prsgd(*ask, "--bandwidth-mbit=1000")
+    assert "PR-SGD, I = 2 reaches the training loss 0.2 first" in fast.stdout
+    assert "faster in 3 of 4 pairs of seeds." in fast.stdout
+    never = prsgd(*ask[:-1], "--loss=0.0001", "--bandwidth-mbit=1")
+    line = "No curve reaches the training loss 0.0001 with every seed: ask for a higher one."
+    assert line in never.stdout
+    assert "0 of 2" in never.stdout
+
+
+@pytest.mark.parametrize(
+    ("curves", "sentence"),
+    [
+        (
+            [Reached("A", [2.0, 4.0], 1), Reached("B", [5.0, 3.0], 1), Reached("C", [nan], 1)],
+            "A reaches the training loss 0.5 first, 1.33 times as fast as the next, B, and it is "
+            "faster in 3 of 4 pairs of seeds.",
+        ),
+        (
+            [Reached("A", [2.0], 1), Reached("B", [1.0], 1)],
+            "B reaches the training loss 0.5 first, 2.00 times as fast as the next, A. There is "
+            "one seed of each, so nobody knows how sure that is.",
+        ),
+        (
+            [Reached("A", [2.0], 1), Reached("B", [1.0, nan], 1)],
+            "A reaches the training loss 0.5 first, and no other curve does with every seed.",
+        ),
+    ],
+)
+def test_the_verdict(curves: list[Reached], sentence: str) -> None:
+    assert verdict(curves, 0.5) == sentence
+
+
 def test_from_a_finished_run(prsgd: Command, train_here: Trainer) -> None:
     _, folder = train_here(small_run(algorithm=part("prsgd", interval=2)))
     done = prsgd("advise", "--from", str(folder.path))
@@ -257,7 +343,27 @@ def test_control_c_while_calibrating(tmp_path: Path) -> None:
             ["--from", "x", "--config-dir", "mine"],
             "--config-dir=mine: the run folder has its keys; only plugins=[...], data.root=... ",
         ),
-        (["--from", "x", *GIVEN], "--from: the run folder has the costs; give none beside it"),
+        (
+            ["--from", "x", *GIVEN],
+            "--from: the run folder has the costs; only those of another network fit, "
+            "--bandwidth-mbit and --latency-ms",
+        ),
+        (["--loss=1", *KEYS, *GIVEN], "--loss: needs --from SWEEP, a folder of runs"),
+        (
+            ["--processes=2", *KEYS, *GIVEN],
+            "--processes: needs --from and --bandwidth-mbit; a plan has processes=P",
+        ),
+        (
+            ["delay=2", *KEYS, *GIVEN],
+            "delay=2: advice does not know what a delay hides; leave it out",
+        ),
+        (["--from", "."], "--from SWEEP: needs --bandwidth-mbit, for which network to advise"),
+        (["--from", ".", "--bandwidth-mbit=1"], ".: there is no finished run in it"),
+        (
+            ["--from", ".", "--calibrate", "--bandwidth-mbit=1"],
+            "--from SWEEP: takes only --loss, --latency-ms, --bandwidth-mbit, "
+            "--group-bandwidth-mbit and --processes",
+        ),
         (
             ["data=synthetic", "processes=1", *GIVEN],
             "one process hosts all the workers and sends nothing; give processes=P",

@@ -29,12 +29,11 @@ class PRSGD(ModelAveraging):
         return super().check(workers) if self.order == "restart" or is_plain else has_none
 
     def step(self, t: int, lr: float, workers: Workers) -> None:
-        if self.order == "restart":
-            super().step(t, lr, workers)
-            return
-        if t % self.interval == 0:
+        if self.order == "literal" and t % self.interval == 0:
             self.communicate(lr, workers)  # x_i <- mean_j x_j
         workers.optimizer_step(lr)  # x_i <- x_i - lr * G_i
+        if self.order == "restart":
+            self.exchange(t, lr, workers)  # x_i <- mean_j x_j where t mod I = 0
 
     def finish(self, t: int, lr: float, workers: Workers) -> None:
         if self.order == "restart":

@@ -19,6 +19,10 @@ class Streamed(Late):
 
     def step(self, t: int, lr: float, workers: Workers) -> None:
         workers.optimizer_step(lr)  # x_i <- x_i - lr * G_i
+        self.exchange(t, lr, workers)
+
+    def exchange(self, t: int, lr: float, workers: Workers) -> None:
+        """Use the means that are due in step t, and send what is."""
         for f, rows in enumerate(workers.fragments(self.fragments), 1):
             rows.scalars["lr_sum"] = rows.scalars.get("lr_sum", 0.0) + lr
             if self.delay and t > self.delay and self.since(f, t - self.delay) == 0:

@@ -7,8 +7,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from prsgd.cli.advise_sweep import advise_from_sweep
 from prsgd.cli.run import given_keys
 from prsgd.config.compose import compose
 from prsgd.errors import UserError
@@ -25,6 +26,14 @@ def main(arguments: list[str]) -> int:
     options = parser().parse_intermixed_args(arguments)
     if options.share >= 1:
         raise UserError(f"--share={options.share:g}: must be below 1")
+    is_folder = options.folder and options.folder.is_dir()
+    if is_folder and not (options.folder / "config.yaml").exists():
+        return advise_from_sweep(options)
+    for name in ("loss", "group_bandwidth_mbit"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')}: needs --from SWEEP, a folder of runs")
+    if options.processes and not (options.folder and options.bandwidth_mbit):
+        raise UserError("--processes: needs --from and --bandwidth-mbit; a plan has processes=P")
     if options.folder and options.calibrate:
         raise UserError("--from: the run folder has its costs; leave out --calibrate")
     keys = [*(f"--config-dir={folder}" for folder in options.config_dir), *options.overrides]
@@ -41,17 +50,22 @@ def main(arguments: list[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         "prsgd advise",
-        description="Which interval? What the network asks for, and what the theory allows.",
+        description="Which interval? What the network asks for, and what the theory allows. "
+        "Of a sweep: which of its curves reaches a loss first on your network, and how sure that "
+        "is, from records alone.",
         epilog="KEY=VALUE are the keys of `prsgd train`: workers, model, batch_size, epochs, ...",
     )
     add = result.add_argument
     add("overrides", nargs="*", metavar="KEY=VALUE", help="the run that you plan")
     add("--config-dir", "-cd", action="append", default=[], metavar="DIR", help="more choices")
     add("--calibrate", action="store_true", help="measure the step and the all-reduce here")
-    add("--from", dest="folder", type=Path, metavar="RUN_DIR", help="take them from a finished run")
+    add("--from", dest="folder", type=Path, metavar="DIR", help="a finished run, or a sweep")
+    add("--loss", type=positive, metavar="LOSS", help="of a sweep: who reaches it first")
     add("--step-ms", type=positive, metavar="MS", help="a local step of a process's workers")
     add("--latency-ms", type=positive, metavar="MS", help="of a message between two processes")
     add("--bandwidth-mbit", type=positive, metavar="MBIT/S", help="between two processes")
+    add("--group-bandwidth-mbit", type=positive, metavar="MBIT/S", help="within groups, of a sweep")
+    add("--processes", type=int, metavar="P", help="that host the workers, of a sweep")
     add("--share", type=positive, default=0.05, help="of communication in the time (0.05)")
     return result
 
@@ -84,10 +98,15 @@ def finished(options: argparse.Namespace, trusted: list[str]) -> Situation:
     from prsgd.run_folder import RunFolder
 
     folder = options.folder
-    if any((options.step_ms, options.latency_ms, options.bandwidth_mbit)):
-        raise UserError("--from: the run folder has the costs; give none beside it")
+    if options.step_ms or (options.latency_ms and not options.bandwidth_mbit):
+        raise UserError(
+            "--from: the run folder has the costs; only those of another network fit, "
+            "--bandwidth-mbit and --latency-ms"
+        )
     records = RunFolder(folder)
     run = build_run(records.config(), trusted)
+    if options.bandwidth_mbit:
+        return elsewhere(run, options)
     last, processes = records.last_metrics(), records.environment().get("processes")
     try:
         table = pd.read_csv(folder / "rounds.csv")
@@ -106,6 +125,29 @@ def finished(options: argparse.Namespace, trusted: list[str]) -> Situation:
         costs = replace(costs, group=group_seconds / count, averagings=len(table) / last["step"])
         words = within_groups(count / last["step"], payload / count, costs)
     return Situation(run, int(processes), costs, f"from {folder}", words)
+
+
+def elsewhere(run: Run, options: argparse.Namespace) -> Situation:
+    """The costs of a finished run on another network, from its records."""
+    from prsgd.cost.network import Costs
+    from prsgd.report.bandwidth import said
+    from prsgd.report.declared import asked_network
+    from prsgd.report.replayed import Replayed
+    from prsgd.report.runs import load_run
+
+    record = load_run(options.folder)
+    own, rounds = Replayed(record), record.rounds_of_all
+    if len(rounds) < len(record.rounds) or run.delay:
+        raise UserError(
+            f"{options.folder}: averages within groups, or late; give --from the folder above it, "
+            "which compares such runs"
+        )
+    network = asked_network(options.latency_ms, options.bandwidth_mbit, processes=options.processes)
+    assert network is not None
+    processes = network.processes or run.workers
+    of_one = own.transfer_seconds(int(rounds["payload_bytes"].median()), run.workers, network)
+    costs = Costs(own.step_seconds * own.hosted(network), run.fragments * of_one)
+    return Situation(run, processes, costs, f"from {options.folder}, {said(network)}")
 
 
 def within_groups(rounds: float, payload: float, costs: Costs) -> str:
@@ -131,18 +173,29 @@ def planned(run: Run, options: argparse.Namespace) -> Situation:
 
     plan = decide(run, this_machine(), os.environ)
     [sizes] = parameter_sizes([(run, plan)])
-    known = given(options, plan.processes)
-    needed = [STEP, LATENCY, BANDWIDTH] if plan.processes > 1 else [STEP]
+    processes = plan.processes
+    if not options.calibrate:
+        processes = run.workers if run.processes == "auto" else run.processes
+    known = given(options, processes)
+    needed = [STEP, LATENCY, BANDWIDTH] if processes > 1 else [STEP]
     missing = [name for name in needed if name not in known]
     if missing and not options.calibrate:
         raise UserError(f"{missing[0]} is not known: give it, or --calibrate, or --from RUN_DIR")
     samples = run.samples()
-    sent, steps = communication(run, samples, sizes), run.steps(samples)
+    sent, steps = communication(in_one_piece(run), samples, sizes), run.steps(samples)
     if missing:
         known = measured(run, plan, sent) | known
-    costs, words = on_network(run, plan.processes, sent, steps, known)
+    costs, words = on_network(run, processes, sent, steps, known)
     source = "measured here" if missing == needed else "partly measured here"
-    return Situation(run, plan.processes, costs, source if missing else "as given", words)
+    return Situation(run, processes, costs, source if missing else "as given", words)
+
+
+def in_one_piece(run: Run) -> Run:
+    """The run without fragments, which send the same in more rounds."""
+    if run.fragments == 1:
+        return run
+    whole: Any = replace(run.algorithm, fragments=1)  # type: ignore[call-arg]
+    return replace(run, fragments=1, algorithm=whole)
 
 
 def on_network(
@@ -158,7 +211,15 @@ def on_network(
     def seconds(payload: float, size: int) -> float:
         return averaging_seconds(payload, size, placed, *network)
 
-    costs = Costs(known[STEP], seconds(sent.payload_bytes // sent.rounds, run.workers))
+    def of_all(payload: int) -> float:
+        hosted = -(-run.workers // processes)
+        size = run.compression.sent_bytes(payload, processes, hosted)
+        hops = run.fragments * run.compression.hops(processes)
+        return hops * network[0] + size / network[1]
+
+    if run.delay:
+        raise UserError(f"delay={run.delay}: advice does not know what a delay hides; leave it out")
+    costs = Costs(known[STEP], of_all(sent.payload_bytes // sent.rounds))
     count = sent.group_rounds
     if not count:
         return costs, ""

@@ -44,6 +44,7 @@ Examples:
   prsgd train model=resnet56 data.partition=by_label --dry-run
   prsgd train -m algorithm=prsgd,slowmo,scaffold workers=8   methods side by side
   prsgd train -m compression=none,int8,topk                  smaller messages side by side
+  prsgd train algorithm=diloco fragments=4 delay=2 merge=0.5 parts that travel while workers go on
 
 Several machines: start torchrun on each. `out` must be a folder that all of them see.
   torchrun --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 \\

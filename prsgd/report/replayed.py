@@ -31,11 +31,11 @@ class Replayed:
         self.delay = int(run.config.get("algorithm.delay", 0))
         self.compression = compression_of(run)
         self.step_seconds = step_seconds(run)
-        self._transfer = cache(self._transfer_anew)
+        self._transfer = cache(self.transfer_seconds)
 
     def seconds(self, network: Network) -> Any:
         """When each row of metrics.csv would be due. Evaluation takes no time."""
-        step, rounds = self.step_seconds * self._hosted(network), self.run.rounds
+        step, rounds = self.step_seconds * self.hosted(network), self.run.rounds
         columns = (rounds[name] for name in ("virtual_time", "payload_bytes", "group"))
         transfers = [
             Transfer(step * t, step * (t + self.delay), self._transfer(payload, group, network))
@@ -45,13 +45,13 @@ class Replayed:
         stalls = replay(transfers, float(clock.iloc[-1]))
         return np.array([stalls.time(computed) for computed in clock])
 
-    def _hosted(self, network: Network) -> int:
+    def hosted(self, network: Network) -> int:
         """Workers of the busiest process."""
         return -(-self.workers // (network.processes or self.workers))
 
-    def _transfer_anew(self, payload: int, group: int, network: Network) -> float:
+    def transfer_seconds(self, payload: int, group: int, network: Network) -> float:
         """Seconds of a round among `group` workers, of whom each hands over `payload` bytes."""
-        hosted = min(group, self._hosted(network))
+        hosted = min(group, self.hosted(network))
         processes = -(-group // hosted)
         if processes == 1:
             return 0.0
