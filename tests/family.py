@@ -28,6 +28,7 @@ from prsgd.algorithms.diloco import DiLoCo
 from prsgd.algorithms.easgd import EASGD
 from prsgd.algorithms.hierarchical import Hierarchical
 from prsgd.algorithms.info import RunInfo
+from prsgd.algorithms.outer import Outer
 from prsgd.algorithms.post_local import PostLocalSGD
 from prsgd.algorithms.qsr import QSR
 from prsgd.algorithms.restarted import PRSGD
@@ -102,6 +103,19 @@ def diloco(x: np.ndarray, grads: Grads, interval: int, outer: float, mu: float) 
             delta = before - x.mean(0)
             m = mu * m + delta
             before = before - outer * (delta + mu * m)
+            x = 0 * x + before
+        yield x
+    yield x
+
+
+def outer_adam(x: np.ndarray, grads: Grads, interval: int, outer: float) -> Reference:
+    before, m, v, r = x[0], 0 * x[0], 0 * x[0], 0
+    for t in range(1, STEPS + 1):
+        x = x - lr(t) * grads(x, t)[0]
+        if t % interval == 0 or t == STEPS:
+            delta, r = before - x.mean(0), r + 1
+            m, v = 0.8 * m + 0.2 * delta, 0.9 * v + 0.1 * delta**2
+            before = before - outer * m / (1 - 0.8**r) / (np.sqrt(v / (1 - 0.9**r)) + 1e-2)
             x = 0 * x + before
         yield x
     yield x
@@ -227,6 +241,7 @@ CASES = {
     "slowmo": Case(SlowMo(7, 0.5, 0.9), slowmo, (7, 0.5, 0.9)),
     "diloco": Case(DiLoCo(7, 0.7, 0.9), diloco, (7, 0.7, 0.9)),
     "diloco_adamw": Case(DiLoCo(7), diloco_adamw, (7, 0.1), optimiser=ADAMW),
+    "outer_adam": Case(Outer(7, "adam", 0.02, 0.8, 0.9, 1e-2), outer_adam, (7, 0.02)),
     "qsr": Case(QSR(3, alpha=0.6), qsr, (3, 0.6)),
     "adacomm": Case(AdaComm(16), adacomm, (16, PER_EPOCH)),
     "easgd": Case(EASGD(7, 0.9), easgd, (7, 0.9)),

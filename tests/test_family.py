@@ -22,6 +22,7 @@ from prsgd.algorithms.diloco import DiLoCo
 from prsgd.algorithms.hierarchical import Hierarchical
 from prsgd.algorithms.info import RunInfo
 from prsgd.algorithms.minibatch import MiniBatchSGD
+from prsgd.algorithms.outer import Outer
 from prsgd.algorithms.post_local import PostLocalSGD
 from prsgd.algorithms.qsr import QSR
 from prsgd.algorithms.restarted import PRSGD
@@ -173,6 +174,7 @@ SENT = {  # rounds in 200 steps, and vectors in all of them
     "slowmo": (29, 29),
     "diloco": (29, 29),
     "diloco_adamw": (29, 29),
+    "outer_adam": (29, 29),
     "qsr": (14 + 1, 14 + 1),
     "easgd": (29, 29),
     "vrl_sgd": (29, 29),
@@ -246,6 +248,9 @@ def constant(t: int) -> float:
         (PRSGD(7), SlowMo(7, beta=0.0, alpha=1.0), lr),
         (PRSGD(7), Hierarchical({3: 7}), lr),
         (PRSGD(7), DiLoCo(7, outer_lr=1.0, outer_momentum=0.0), lr),
+        (PRSGD(7), Outer(7, "sgd", outer_lr=1.0, outer_momentum=0.0), lr),
+        (DiLoCo(7, 0.7, 0.9), Outer(7, "nesterov", 0.7, 0.9), lr),
+        (SlowMo(7, 0.5, 0.9), Outer(7, "sgd", 0.9, 0.5), constant),
         (PRSGD(7), QSR(3, alpha=0.1 * 7.5**0.5), constant),
         (MiniBatchSGD(), PostLocalSGD(7, "steps", STEPS), lr),
         (MiniBatchSGD(), PostLocalSGD(7, "drop"), constant),
@@ -261,6 +266,25 @@ def test_one_method_is_a_case_of_another(
     np.testing.assert_allclose(found, as_special, atol=1e-5)
     other = on_the_network(PRSGD(6), rate)
     assert np.abs(found - other).max() > 1e-3
+
+
+def test_one_worker_is_lookahead() -> None:
+    """Slow weights go half of the way to the fast ones, every seven steps."""
+    case = Case(Outer(7, "sgd", outer_lr=0.5, outer_momentum=0.0), family.prsgd, (), workers=1)
+    workers = network(case)
+    slow = fast = workers.x[0].double().numpy()
+    for t, x in enumerate(play(case, workers), 1):
+        if t > STEPS:
+            break
+        fast = fast - lr(t) * net_gradients(fast[None], t)[0][0]
+        if t % 7 == 0 or t == STEPS:
+            slow = fast = slow + 0.5 * (fast - slow)
+        np.testing.assert_allclose(x[0].numpy(), fast, atol=1e-5)
+
+
+def test_keys_that_an_outer_optimiser_does_not_read_say_nothing() -> None:
+    assert Outer(7, "sgd", outer_beta2=0.5, outer_eps=1.0) == Outer(7, "sgd")
+    assert Outer(7, "adam", outer_beta2=0.5) != Outer(7, "adam")
 
 
 def test_vrl_sgd_reaches_the_optimum_that_prsgd_misses() -> None:

@@ -19,6 +19,7 @@ PATHS: dict[str, dict[str, str]] = {  # group -> name -> import path; imported w
         "hierarchical": "prsgd.algorithms.hierarchical.Hierarchical",
         "minibatch": "prsgd.algorithms.minibatch.MiniBatchSGD",
         "one_shot": "prsgd.algorithms.one_shot.OneShot",
+        "outer": "prsgd.algorithms.outer.Outer",
         "post_local": "prsgd.algorithms.post_local.PostLocalSGD",
         "prsgd": "prsgd.algorithms.restarted.PRSGD",
         "prsgd_epochs": "prsgd.algorithms.epochs.PRSGDEpochs",

@@ -128,9 +128,9 @@ class Communicator:
         self._step = t
 
     def clock(self) -> float:
-        """Seconds, once all work queued so far is done."""
+        """Seconds, once all work that this thread has queued is done."""
         if self.device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.current_stream().synchronize()
         return time.perf_counter()
 
     # what the algorithm sends -------------------------------------------------------------------
