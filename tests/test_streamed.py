@@ -439,7 +439,7 @@ def test_work_is_done_in_order_and_its_errors_come_back() -> None:
     for number in range(20):
         late = Late(lambda number=number: done.append(number) or number, cpu, late)  # type: ignore[misc]
     assert late is not None
-    assert late.result() == 19
+    assert late.wait() == 19
     assert done == list(range(20))
 
     def fail() -> None:
@@ -448,8 +448,8 @@ def test_work_is_done_in_order_and_its_errors_come_back() -> None:
     failed = Late(fail, cpu, late)
     after = Late(lambda: 1, cpu, failed)
     with pytest.raises(ValueError, match="lost"):
-        failed.result()
-    assert after.result() == 1
+        failed.wait()
+    assert after.wait() == 1
 
 
 def test_a_method_of_ones_own_is_streamed() -> None:

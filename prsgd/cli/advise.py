@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from prsgd.cli.advise_costs import Situation, finished, planned
 from prsgd.cli.advise_sweep import advise_from_sweep
 from prsgd.cli.run import given_keys
 from prsgd.config.compose import compose
 from prsgd.errors import UserError
 
 if TYPE_CHECKING:
-    from prsgd.config.plan import Plan
-    from prsgd.config.schema import Run
     from prsgd.cost.advice import Advice
-    from prsgd.cost.counter import CommCounter
-    from prsgd.cost.network import Costs, Prediction
+    from prsgd.cost.network import Prediction
 
 
 def main(arguments: list[str]) -> int:
@@ -76,187 +73,6 @@ def positive(text: str) -> float:
     if not 0 < number < float("inf"):
         raise ValueError(text)
     return number
-
-
-@dataclass(frozen=True)
-class Situation:
-    """A run that is planned or done, and where its costs come from."""
-
-    run: Run
-    processes: int
-    costs: Costs
-    source: str
-    in_groups: str = ""  # what is sent within groups of workers, for the screen
-
-
-def finished(options: argparse.Namespace, trusted: list[str]) -> Situation:
-    """The costs that a run measured; waiting for stragglers belongs to its step."""
-    import pandas as pd
-
-    from prsgd.config.build import build_run
-    from prsgd.cost.network import Costs
-    from prsgd.run_folder import RunFolder
-
-    folder = options.folder
-    if options.step_ms or (options.latency_ms and not options.bandwidth_mbit):
-        raise UserError(
-            "--from: the run folder has the costs; only those of another network fit, "
-            "--bandwidth-mbit and --latency-ms"
-        )
-    records = RunFolder(folder)
-    run = build_run(records.config(), trusted)
-    if options.bandwidth_mbit:
-        return elsewhere(run, options)
-    last, processes = records.last_metrics(), records.environment().get("processes")
-    try:
-        table = pd.read_csv(folder / "rounds.csv")
-        of_all = table["group"] == run.workers
-        rounds, in_groups = table.loc[of_all, "seconds"], table.loc[~of_all]
-        group_seconds, payload = in_groups["seconds"].sum(), in_groups["payload_bytes"].sum()
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder}: its rounds.csv cannot be read ({error})") from error
-    if not last or not last["step"] or processes is None or rounds.empty:
-        raise UserError(
-            f"{folder}: it has not averaged yet; give a run that has trained for longer"
-        )
-    step = (last["train_seconds"] - last["comm_seconds"]) / last["step"]
-    costs, words = Costs(step, float(rounds.median())), ""
-    if count := len(in_groups):
-        costs = replace(costs, group=group_seconds / count, averagings=len(table) / last["step"])
-        words = within_groups(count / last["step"], payload / count, costs)
-    return Situation(run, int(processes), costs, f"from {folder}", words)
-
-
-def elsewhere(run: Run, options: argparse.Namespace) -> Situation:
-    """The costs of a finished run on another network, from its records."""
-    from prsgd.cost.network import Costs
-    from prsgd.report.bandwidth import said
-    from prsgd.report.declared import asked_network
-    from prsgd.report.replayed import Replayed
-    from prsgd.report.runs import load_run
-
-    record = load_run(options.folder)
-    own, rounds = Replayed(record), record.rounds_of_all
-    if len(rounds) < len(record.rounds) or run.delay:
-        raise UserError(
-            f"{options.folder}: averages within groups, or late; give --from the folder above it, "
-            "which compares such runs"
-        )
-    network = asked_network(options.latency_ms, options.bandwidth_mbit, processes=options.processes)
-    assert network is not None
-    processes = network.processes or run.workers
-    of_one = own.transfer_seconds(int(rounds["payload_bytes"].median()), run.workers, network)
-    costs = Costs(own.step_seconds * own.hosted(network), run.fragments * of_one)
-    return Situation(run, processes, costs, f"from {options.folder}, {said(network)}")
-
-
-def within_groups(rounds: float, payload: float, costs: Costs) -> str:
-    """Averagings within groups: their number in a step, and the bytes and time of one."""
-    from prsgd.console import amount
-
-    return (
-        f", one within groups {1000 * costs.group:.4g} ms, {amount(payload)}, {rounds:.3g} a step"
-    )
-
-
-STEP, LATENCY, BANDWIDTH = "--step-ms", "--latency-ms", "--bandwidth-mbit"
-
-
-def planned(run: Run, options: argparse.Namespace) -> Situation:
-    """The costs that were given and, for the rest, those that are measured here."""
-    import os
-
-    from prsgd.config.plan import decide
-    from prsgd.cost.estimate import communication
-    from prsgd.launch.own_model import parameter_sizes
-    from prsgd.training.machine import this_machine
-
-    plan = decide(run, this_machine(), os.environ)
-    [sizes] = parameter_sizes([(run, plan)])
-    processes = plan.processes
-    if not options.calibrate:
-        processes = run.workers if run.processes == "auto" else run.processes
-    known = given(options, processes)
-    needed = [STEP, LATENCY, BANDWIDTH] if processes > 1 else [STEP]
-    missing = [name for name in needed if name not in known]
-    if missing and not options.calibrate:
-        raise UserError(f"{missing[0]} is not known: give it, or --calibrate, or --from RUN_DIR")
-    samples = run.samples()
-    sent, steps = communication(in_one_piece(run), samples, sizes), run.steps(samples)
-    if missing:
-        known = measured(run, plan, sent) | known
-    costs, words = on_network(run, processes, sent, steps, known)
-    source = "measured here" if missing == needed else "partly measured here"
-    return Situation(run, processes, costs, source if missing else "as given", words)
-
-
-def in_one_piece(run: Run) -> Run:
-    """The run without fragments, which send the same in more rounds."""
-    if run.fragments == 1:
-        return run
-    whole: Any = replace(run.algorithm, fragments=1)  # type: ignore[call-arg]
-    return replace(run, fragments=1, algorithm=whole)
-
-
-def on_network(
-    run: Run, processes: int, sent: CommCounter, steps: int, known: dict[str, float]
-) -> tuple[Costs, str]:
-    """The costs of a run by those of a step and of the network, and words for groups."""
-    from prsgd.cost.network import Costs, averaging_seconds
-    from prsgd.distributed.placement import placement
-
-    placed = placement(run.workers, processes)
-    network = known.get(LATENCY, 0.0), known.get(BANDWIDTH, math.inf)
-
-    def seconds(payload: float, size: int) -> float:
-        return averaging_seconds(payload, size, placed, *network)
-
-    def of_all(payload: int) -> float:
-        hosted = -(-run.workers // processes)
-        size = run.compression.sent_bytes(payload, processes, hosted)
-        hops = run.fragments * run.compression.hops(processes)
-        return hops * network[0] + size / network[1]
-
-    if run.delay:
-        raise UserError(f"delay={run.delay}: advice does not know what a delay hides; leave it out")
-    costs = Costs(known[STEP], of_all(sent.payload_bytes // sent.rounds))
-    count = sent.group_rounds
-    if not count:
-        return costs, ""
-    payload = sent.group_payload_bytes // count
-    in_groups = sum(rounds * seconds(payload, size) for size, rounds in sent.groups.items())
-    costs = replace(costs, group=in_groups / count, averagings=(count + sent.rounds) / steps)
-    return costs, within_groups(count / steps, payload, costs)
-
-
-def given(options: argparse.Namespace, processes: int) -> dict[str, float]:
-    """The costs on the command line: a step and the latency in s, the bandwidth in bytes/s."""
-    costs = {
-        STEP: (options.step_ms, 1e-3),
-        LATENCY: (options.latency_ms, 1e-3),
-        BANDWIDTH: (options.bandwidth_mbit, 1e6 / 8),
-    }
-    found = {name: value * unit for name, (value, unit) in costs.items() if value is not None}
-    if processes == 1 and {LATENCY, BANDWIDTH} & {*found}:
-        raise UserError("one process hosts all the workers and sends nothing; give processes=P")
-    return found
-
-
-def measured(run: Run, plan: Plan, sent: CommCounter) -> dict[str, float]:
-    """The same costs, measured here."""
-    from prsgd.cost.network import ring_constants
-    from prsgd.launch.calibrate import calibrate
-
-    found = calibrate(run, plan)
-    steps = run.steps(run.samples())
-    computing = run.samples_per_step(steps) / (run.workers * run.batch_size)
-    costs = {STEP: computing * found.step}
-    if plan.processes > 1:
-        alpha, speed = ring_constants(
-            sent.bytes_of(sent.size), plan.processes, found.empty, found.full
-        )
-        costs |= {LATENCY: alpha, BANDWIDTH: speed}
-    return costs
 
 
 def advise(now: Situation, share: float) -> int:

@@ -87,6 +87,7 @@ class Communicator:
             self._gloo = dist.new_group(timeout=self.timeout, backend="gloo")  # type: ignore[assignment]
             self._heartbeat = Heartbeat(self.rank, processes, meeting and meeting.beats)
         self._step = 0
+        self._is_aside = False
         self._group: dist.ProcessGroup | None = None  # of what the algorithm sends; None: torch's
         if self.processes > 1 and device == "cuda":
             self._refuse_shared_gpus()
@@ -112,7 +113,7 @@ class Communicator:
     def aside(self) -> Communicator:
         """The same processes once more: what goes through it may be under way beside the rest."""
         other = copy.copy(self)
-        other._buffers = {}
+        other._buffers, other._is_aside = {}, True
         if self.processes > 1:
             other._group = dist.new_group(timeout=self.timeout)  # type: ignore[assignment]
         return other
@@ -231,11 +232,14 @@ class Communicator:
         """Start it and wait; raises `ProcessLost` where a process does not take part."""
         try:
             self._heartbeat.beat(self._step, everyone=group in (None, self._gloo))
-            self._wait(start())
+            if self._is_aside:
+                start().wait()  # without a look at it, which would cost who computes
+            else:
+                self.wait(start())
         except RuntimeError as error:
             raise ProcessLost(self._heartbeat.missing(str(error))) from error
 
-    def _wait(self, work: Any) -> None:
+    def wait(self, work: Any) -> None:
         """Until a collective is done. Signals are heard meanwhile, and peers that end are missed.
 
         A backend may raise an error of the collective only here, or wait for a dead peer for ever.

@@ -10,7 +10,7 @@ import torch
 
 
 class Late:
-    """A piece of work, done after the one that was started `before` it.
+    """A piece of work, done after the one that was started `before` it; awaited as torch's are.
 
     Threads are daemons: a process that fails does not wait for peers that are gone.
     """
@@ -36,7 +36,10 @@ class Late:
         except BaseException as error:
             self._error = error
 
-    def result(self) -> Any:
+    def is_completed(self) -> bool:
+        return not self._thread.is_alive()
+
+    def wait(self) -> Any:
         """What the work returned; raises what it raised."""
         self._thread.join()
         if self._stream:

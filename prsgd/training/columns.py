@@ -89,7 +89,8 @@ class Columns:
             return
         late, t, delay, x, steps = self._under_way
         start = self.workers.communicator.clock()
-        found: Mean = late.result()
+        self.workers.communicator.wait(late)
+        found: Mean = late.wait()
         seconds = self.workers.communicator.clock() - start
         for place, mean in enumerate(found.means):
             self.replicated(f"{LATE}/mean{place}").copy_(mean)
