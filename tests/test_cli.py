@@ -36,7 +36,7 @@ SMALL = [
         (["run", "--help"], ["RUN_DIR"]),
         (["figures", "--help"], ["RESULTS", "--out DIR", "--best-of KEY", "--best-by COLUMN"]),
         (["verify", "--help"], ["CLAIM", "unequal_different", "--quick", "--out DIR"]),
-        (["advise", "--help"], ["KEY=VALUE", "--calibrate", "--from RUN_DIR", "--bandwidth-mbit"]),
+        (["advise", "--help"], ["KEY=VALUE", "--calibrate", "--from DIR", "--bandwidth-mbit"]),
         (["data", "--help"], ["NAME", "data.root=DIR"]),
     ],
 )

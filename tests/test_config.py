@@ -251,7 +251,7 @@ def test_auto_is_named_by_what_it_came_to() -> None:
         (
             {"algorithm": None},
             "algorithm=None: must be one of adacomm, diloco, easgd, hierarchical, minibatch, "
-            "one_shot, post_local, prsgd, prsgd_epochs, prsgd_heterogeneous, qsr, scaffold, "
+            "one_shot, outer, post_local, prsgd, prsgd_epochs, prsgd_heterogeneous, qsr, scaffold, "
             "slowmo, vrl_sgd",
         ),
         (
