@@ -731,3 +731,38 @@ def test_an_exit_of_the_program_ends_its_processes(tmp_path: Path) -> None:
         assert process.wait(60) == 7
     [folder] = (tmp_path / "runs").iterdir()
     assert '"interrupted"' in (folder / "status.json").read_text()
+
+
+def test_a_functions_digest_is_the_same_in_every_interpreter(tmp_path: Path) -> None:
+    """So that the same program finds its run again: no address and no order of a hash is in it."""
+    (tmp_path / "makers.py").write_text(
+        "from functools import partial\n"
+        "from torch import nn\n"
+        "def layers(count=3):\n"
+        "    return nn.Sequential(*[nn.Linear(4, 4) for _ in range(count)])\n"
+        "def chosen(kind='a'):\n"
+        "    return nn.Linear(4, 4) if kind in {'a', 'b', 'c'} else nn.Identity()\n"
+        "def other():\n"
+        "    return nn.Sequential(*[nn.Linear(4, 5) for _ in range(3)])\n"
+        "class Maker:\n"
+        "    def __call__(self):\n"
+        "        return layers()\n"
+        "makers = layers, chosen, partial(layers, 2), partial(layers, count=2), other, Maker()\n"
+    )
+    program = (
+        "from makers import makers; from prsgd.models.given import given; "
+        "print(*(given(make).digest for make in makers))"
+    )
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert found[0] == found[1]
+    assert len({*found[0].split()}) == 6

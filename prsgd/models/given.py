@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from dataclasses import dataclass
+from functools import partial
 from inspect import Parameter, signature
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from prsgd.errors import UserError
@@ -82,10 +85,24 @@ def _digest(source: Any) -> str:
         about = f"{source} {shapes}"
     elif isinstance(source, type):
         return "-"
+    elif isinstance(source, partial):
+        given = (source.func, source.args, tuple(sorted(source.keywords.items())))
+        about = f"{_digest(source.func)} {_constant(given)}"
     else:
-        code = getattr(source, "__code__", None)
-        about = f"{code.co_code!r} {code.co_consts} {code.co_names}" if code else repr(source)
-    return hashlib.sha256(about.encode()).hexdigest()[:8]
+        about = _constant(getattr(source, "__code__", source))
+    everywhere = re.sub(" at 0x[0-9a-f]+", "", about)
+    return hashlib.sha256(everywhere.encode()).hexdigest()[:8]
+
+
+def _constant(value: Any) -> str:
+    """What a function consists of as text, in an order that no hash decides."""
+    if isinstance(value, CodeType):
+        return f"{value.co_code!r} {_constant(value.co_consts)} {value.co_names}"
+    if isinstance(value, tuple):
+        return str([*map(_constant, value)])
+    if isinstance(value, frozenset):
+        return str(sorted(map(_constant, value)))
+    return repr(value)
 
 
 def _makes_modules(source: Any) -> bool:
