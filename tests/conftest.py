@@ -133,6 +133,27 @@ def cut_short(train_here: Trainer, run: Run, asked: int) -> tuple[RunFolder, Run
     return whole, parts
 
 
+SIX_WORKERS = (
+    *("data=synthetic", "data.size=8", "data.train=240", "data.test=40", "model=mlp"),
+    *("model.width=8", "workers=6", "interval=4", "batch_size=4", "epochs=2", "lr=0.05"),
+    *("precision=fp32", "threads=1", "reduction=exact", "schedule=constant"),
+)
+
+
+def same_on_any_processes(prsgd: Command, place: Path, *keys: str) -> Path:
+    """The folder of a run of six workers on three processes, which is that on one and on two."""
+    tables = []
+    for P in (1, 2, 3):
+        shown = prsgd("train", *SIX_WORKERS, *keys, f"processes={P}", f"out=p{P}")
+        assert shown.returncode == 0, shown
+        [folder] = (place / f"p{P}").glob("*-N6-*")
+        tables.append((table(folder), table(folder, "rounds.csv")))
+    for own in tables[1:]:
+        assert own[0].equals(tables[0][0])
+        assert own[1].equals(tables[0][1])
+    return folder
+
+
 TIMINGS = ("seconds", "_per_second")  # how the names of columns end that no two runs share
 
 

@@ -360,6 +360,11 @@ def test_control_c_while_calibrating(tmp_path: Path) -> None:
         (["--from", "."], "--from SWEEP: needs --bandwidth-mbit, for which network to advise"),
         (["--from", ".", "--bandwidth-mbit=1"], ".: there is no finished run in it"),
         (
+            ["--from", ".", "--share=0.1", "--bandwidth-mbit=1"],
+            "--from SWEEP: takes only --loss, --latency-ms, --bandwidth-mbit, "
+            "--group-bandwidth-mbit and --processes",
+        ),
+        (
             ["--from", ".", "--calibrate", "--bandwidth-mbit=1"],
             "--from SWEEP: takes only --loss, --latency-ms, --bandwidth-mbit, "
             "--group-bandwidth-mbit and --processes",

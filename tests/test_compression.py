@@ -12,7 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import Command, cut_short, part, small_run, table
+from conftest import (
+    SIX_WORKERS,
+    Command,
+    cut_short,
+    part,
+    same_on_any_processes,
+    small_run,
+    table,
+)
 from drawn import LOCAL_STEP, Drawn
 from family import CASES, Case, net_gradients, network, play
 from test_family import expected
@@ -271,11 +279,6 @@ def test_every_method_sends_differences(name: str) -> None:
     np.testing.assert_allclose(found, reference, atol=2e-5)
 
 
-SMALL = (
-    *("data=synthetic", "data.size=8", "data.train=240", "data.test=40", "model=mlp"),
-    *("model.width=8", "workers=6", "interval=4", "batch_size=4", "epochs=2", "lr=0.05"),
-    *("precision=fp32", "threads=1", "reduction=exact", "schedule=constant"),
-)
 METHODS = (
     "int8 compression.rounding=stochastic",
     "int4 compression.error_feedback=true optimiser=adamw lr=0.001",
@@ -292,15 +295,7 @@ METHODS = (
 def test_the_processes_do_not_matter(method: str, prsgd: Command, tmp_path: Path) -> None:
     """P = 1, 2 and 3, and the ledger is what the dry run counts."""
     keys = [f"compression={method.partition(' ')[0]}", *method.split(" ")[1:]]
-    tables = []
-    for P in (1, 2, 3):
-        shown = prsgd("train", *SMALL, *keys, f"processes={P}", f"out=p{P}")
-        assert shown.returncode == 0, shown
-        [folder] = (tmp_path / f"p{P}").glob("*-N6-*")
-        tables.append((table(folder), table(folder, "rounds.csv")))
-    for own in tables[1:]:
-        assert own[0].equals(tables[0][0])
-        assert own[1].equals(tables[0][1])
+    folder = same_on_any_processes(prsgd, tmp_path, *keys)
     config = {k: v for k, v in _config(folder).items() if k not in ("version", "tables")}
     run = build_run({k: v for k, v in config.items() if k != "measures"})
     counted = estimate.communication(run, run.samples(), [_parameters(folder)])
@@ -315,7 +310,7 @@ def test_the_processes_do_not_matter(method: str, prsgd: Command, tmp_path: Path
 @pytest.mark.parametrize("choice", ["int8", "int4", "sign", "bf16", "topk"])
 def test_a_process_may_own_no_block(choice: str, prsgd: Command, tmp_path: Path) -> None:
     """All numbers of the model are in one block, and there are two processes."""
-    small = [key for key in SMALL if not key.startswith(("model.width", "epochs", "workers"))]
+    small = [key for key in SIX_WORKERS if not key.startswith(("model.width", "epochs", "workers"))]
     few = "model.width=1", "workers=2", "epochs=0.2"
     for P in (1, 2):
         keys = f"compression={choice}", f"processes={P}", f"out=p{P}"

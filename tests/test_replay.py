@@ -59,18 +59,18 @@ P, SIZE = 4, 25_600  # numbers: 100 blocks
 def test_what_a_process_sends() -> None:
     """By hand, for a worker a process, and for eight."""
     whole = 4 * SIZE
-    assert Uncompressed().sent_bytes(whole, P) == 1.5 * whole
+    assert Uncompressed().wire_bytes(whole, P) == 1.5 * whole
     assert Uncompressed().hops(P) == 6
-    assert BF16().sent_bytes(whole // 2, P) == 0.75 * whole
-    assert Int8().sent_bytes(26_000, P) == 1.5 * 26_000
-    assert Int8().sent_bytes(26_000, P, 8) == 0.75 * (whole + 26_000), "the sum is smaller"
+    assert BF16().wire_bytes(whole // 2, P) == 0.75 * whole
+    assert Int8().wire_bytes(26_000, P) == 1.5 * 26_000
+    assert Int8().wire_bytes(26_000, P, 8) == 0.75 * (whole + 26_000), "the sum is smaller"
     assert Int8().hops(P) == 2
-    assert TopK(ratio=0.01).sent_bytes(8 * 256, P) == 3 * 8 * 256
+    assert TopK(ratio=0.01).wire_bytes(8 * 256, P) == 3 * 8 * 256
     assert TopK(ratio=0.01).hops(P) == 1
-    assert TopK(ratio=0.2).sent_bytes(8 * 5120, P, 8) == pytest.approx(1.5 * whole, rel=1e-3)
-    assert RandomK(ratio=0.01).sent_bytes(1024, P) == 1.5 * 1024
+    assert TopK(ratio=0.2).wire_bytes(8 * 5120, P, 8) == pytest.approx(1.5 * whole, rel=1e-3)
+    assert RandomK(ratio=0.01).wire_bytes(1024, P) == 1.5 * 1024
     both = Uncompressed()
-    seconds = both.hops(P) * 0.001 + both.sent_bytes(whole, P) / 1e6
+    seconds = both.hops(P) * 0.001 + both.wire_bytes(whole, P) / 1e6
     assert seconds == pytest.approx(ring_seconds(whole, P, 0.001, 1e6))
 
 
@@ -254,6 +254,6 @@ def test_messages_of_a_plugin_are_not_known(
 def test_the_default_latency_is_none() -> None:
     from prsgd.report.declared import asked_network
 
-    assert asked_network(bandwidth_mbit=8) == Network(0.0, 8 * MBIT)
-    assert asked_network(latency_ms=0) == Network(0.0)
-    assert asked_network() is None
+    assert asked_network({"bandwidth_mbit": 8}) == Network(0.0, 8 * MBIT)
+    assert asked_network({"latency_ms": 0}) == Network(0.0)
+    assert asked_network({}) is None

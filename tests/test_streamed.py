@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Command, cut_short, part, small_run, table
+from conftest import Command, cut_short, part, same_on_any_processes, small_run, table
 from family import (
     CASES,
     CLASSES,
@@ -304,11 +304,6 @@ def test_a_burst_is_what_moves_in_one_step() -> None:
 
 # whole runs --------------------------------------------------------------------------------------
 
-SMALL = (
-    *("data=synthetic", "data.size=8", "data.train=240", "data.test=40", "model=mlp"),
-    *("model.width=8", "workers=6", "interval=4", "batch_size=4", "epochs=2", "lr=0.05"),
-    *("precision=fp32", "threads=1", "reduction=exact", "schedule=constant"),
-)
 RUNS = (
     "algorithm=diloco fragments=3 delay=2 merge=0.5",
     "delay=4 merge=progress",
@@ -321,16 +316,8 @@ RUNS = (
 @pytest.mark.slow
 @pytest.mark.parametrize("keys", RUNS, ids=[keys.partition(" ")[0] for keys in RUNS])
 def test_the_processes_do_not_matter(keys: str, prsgd: Command, tmp_path: Path) -> None:
-    tables = []
-    for P in (1, 2, 3):
-        shown = prsgd("train", *SMALL, *keys.split(), f"processes={P}", f"out=p{P}")
-        assert shown.returncode == 0, shown
-        [folder] = (tmp_path / f"p{P}").glob("*-N6-*")
-        tables.append((table(folder), table(folder, "rounds.csv")))
-    for own in tables[1:]:
-        assert own[0].equals(tables[0][0])
-        assert own[1].equals(tables[0][1])
-    assert np.isfinite(float(tables[0][0]["consensus_train_loss"].iloc[-1]))
+    folder = same_on_any_processes(prsgd, tmp_path, *keys.split())
+    assert np.isfinite(float(table(folder)["consensus_train_loss"].iloc[-1]))
 
 
 @pytest.mark.parametrize("asked", [30, 31, 33])

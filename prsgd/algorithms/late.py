@@ -49,11 +49,11 @@ class Late(Rounds):
         self, means: list[Array], lr: float, rows: Rows, progress: Array | None, since: float
     ) -> None:
         is_share = self.merge not in (0, "progress")
-        old, lr_sum = (self.merge * rows.x, rows.scalars["lr_sum"]) if is_share else (None, 0.0)
-        self.receive(means, lr, rows)
+        kept = self.merge * rows.x if is_share else progress
+        self.receive(means, lr, rows)  # x_i <- new
         if is_share:
             rows.x *= 1 - self.merge
-            rows.x += old
-        if progress is not None:
-            rows.x += progress
-        rows.scalars["lr_sum"] = self.merge * lr_sum if is_share else since
+            since = self.merge * rows.scalars["lr_sum"]
+        if kept is not None:
+            rows.x += kept
+        rows.scalars["lr_sum"] = since

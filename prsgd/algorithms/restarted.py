@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from prsgd.algorithms.averaging import ModelAveraging
 from prsgd.algorithms.interface import Workers
+from prsgd.algorithms.streamed import PLAIN
 from prsgd.fields import choice
 
 
@@ -24,7 +25,7 @@ class PRSGD(ModelAveraging):
     order: str = choice("restart", "restart", "literal")
 
     def check(self, workers: int) -> str:
-        is_plain = (self.fragments, self.delay, self.merge) == (1, 0, 0)
+        is_plain = all(getattr(self, key) == value for key, value in PLAIN.items())
         has_none = "order=literal has no fragments, delay or merge"
         return super().check(workers) if self.order == "restart" or is_plain else has_none
 

@@ -10,6 +10,8 @@ from prsgd.algorithms.interface import Workers
 from prsgd.algorithms.late import Late
 from prsgd.fields import whole
 
+PLAIN = {"fragments": 1, "delay": 0, "merge": 0}  # rounds of everything at once, waited for
+
 
 @dataclass
 class Streamed(Late):

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from prsgd.cost.network import Prediction
 
 
+SHARE = 0.05  # of communication in the time
+
+
 def main(arguments: list[str]) -> int:
     options = parser().parse_intermixed_args(arguments)
-    if options.share >= 1:
+    if options.share and options.share >= 1:
         raise UserError(f"--share={options.share:g}: must be below 1")
     is_folder = options.folder and options.folder.is_dir()
     if is_folder and not (options.folder / "config.yaml").exists():
@@ -41,7 +44,7 @@ def main(arguments: list[str]) -> int:
         if len(runs) > 1:
             raise UserError("advice is for one run; leave out the sweep")
         situation = planned(replace(runs[0], start="auto"), options)
-    return advise(situation, options.share)
+    return advise(situation, options.share or SHARE)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     add("--bandwidth-mbit", type=positive, metavar="MBIT/S", help="between two processes")
     add("--group-bandwidth-mbit", type=positive, metavar="MBIT/S", help="within groups, of a sweep")
     add("--processes", type=int, metavar="P", help="that host the workers, of a sweep")
-    add("--share", type=positive, default=0.05, help="of communication in the time (0.05)")
+    add("--share", type=positive, help=f"of communication in the time ({SHARE})")
     return result
 
 

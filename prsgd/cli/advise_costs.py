@@ -69,7 +69,7 @@ def elsewhere(run: Run, options: argparse.Namespace) -> Situation:
     """The costs of a finished run on another network, from its records."""
     from prsgd.cost.network import Costs
     from prsgd.report.bandwidth import said
-    from prsgd.report.declared import asked_network
+    from prsgd.report.declared import OF_NETWORK, asked_network
     from prsgd.report.replayed import Replayed
     from prsgd.report.runs import load_run
 
@@ -80,11 +80,12 @@ def elsewhere(run: Run, options: argparse.Namespace) -> Situation:
             f"{options.folder}: averages within groups, or late; give --from the folder above it, "
             "which compares such runs"
         )
-    network = asked_network(options.latency_ms, options.bandwidth_mbit, processes=options.processes)
+    network = asked_network({name: getattr(options, name) for name in OF_NETWORK})
     assert network is not None
     processes = network.processes or run.workers
-    of_one = own.transfer_seconds(int(rounds["payload_bytes"].median()), run.workers, network)
-    costs = Costs(own.step_seconds * own.hosted(network), run.fragments * of_one)
+    first = rounds["payload_bytes"][: run.fragments]  # one of each fragment
+    averaging = sum(own.transfer_seconds(size, run.workers, network) for size in first)
+    costs = Costs(own.step_seconds * own.hosted(network), averaging)
     return Situation(run, processes, costs, f"from {options.folder}, {said(network)}")
 
 
@@ -140,7 +141,7 @@ def on_network(
     run: Run, processes: int, sent: CommCounter, steps: int, known: dict[str, float]
 ) -> tuple[Costs, str]:
     """The costs of a run by those of a step and of the network, and words for groups."""
-    from prsgd.cost.network import Costs, averaging_seconds
+    from prsgd.cost.network import Costs, Network, averaging_seconds, round_seconds
     from prsgd.distributed.placement import placement
 
     placed = placement(run.workers, processes)
@@ -149,15 +150,13 @@ def on_network(
     def seconds(payload: float, size: int) -> float:
         return averaging_seconds(payload, size, placed, *network)
 
-    def of_all(payload: int) -> float:
-        hosted = -(-run.workers // processes)
-        size = run.compression.sent_bytes(payload, processes, hosted)
-        hops = run.fragments * run.compression.hops(processes)
-        return hops * network[0] + size / network[1]
-
     if run.delay:
         raise UserError(f"delay={run.delay}: advice does not know what a delay hides; leave it out")
-    costs = Costs(known[STEP], of_all(sent.payload_bytes // sent.rounds))
+    links, hosted = Network(*network), -(-run.workers // processes)
+    payload = sent.payload_bytes // sent.rounds
+    averaging = round_seconds(run.compression, payload, run.workers, hosted, links)
+    further_hops = (run.fragments - 1) * run.compression.hops(processes)
+    costs = Costs(known[STEP], averaging + further_hops * links.latency)
     count = sent.group_rounds
     if not count:
         return costs, ""
@@ -169,10 +168,12 @@ def on_network(
 
 def given(options: argparse.Namespace, processes: int) -> dict[str, float]:
     """The costs on the command line: a step and the latency in s, the bandwidth in bytes/s."""
+    from prsgd.cost.network import MBIT
+
     costs = {
         STEP: (options.step_ms, 1e-3),
         LATENCY: (options.latency_ms, 1e-3),
-        BANDWIDTH: (options.bandwidth_mbit, 1e6 / 8),
+        BANDWIDTH: (options.bandwidth_mbit, MBIT),
     }
     found = {name: value * unit for name, (value, unit) in costs.items() if value is not None}
     if processes == 1 and {LATENCY, BANDWIDTH} & {*found}:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from prsgd.cost.network import Network
     from prsgd.report.curves import Curve, Group
 
-NOT_HERE = ("calibrate", "step_ms", "overrides", "config_dir")
+NOT_HERE = ("calibrate", "step_ms", "share", "overrides", "config_dir")
 
 
 def advise_from_sweep(options: argparse.Namespace) -> int:
@@ -21,7 +21,7 @@ def advise_from_sweep(options: argparse.Namespace) -> int:
     from prsgd.console import say
     from prsgd.report.asked import tuned
     from prsgd.report.curves import groups
-    from prsgd.report.declared import asked_network
+    from prsgd.report.declared import OF_NETWORK, asked_network
     from prsgd.report.runs import load
 
     if any(getattr(options, name) for name in NOT_HERE):
@@ -29,9 +29,7 @@ def advise_from_sweep(options: argparse.Namespace) -> int:
             "--from SWEEP: takes only --loss, --latency-ms, --bandwidth-mbit, "
             "--group-bandwidth-mbit and --processes"
         )
-    network = asked_network(
-        options.latency_ms, options.bandwidth_mbit, options.group_bandwidth_mbit, options.processes
-    )
+    network = asked_network({name: getattr(options, name) for name in OF_NETWORK})
     if network is None or network.bandwidth is None:
         raise UserError("--from SWEEP: needs --bandwidth-mbit, for which network to advise")
     runs, left_out = load(options.folder)
@@ -81,9 +79,9 @@ def advise_group(group: Group, network: Network, loss: float | None) -> None:
 def reach(curve: Curve, network: Network, loss: float) -> Reached:
     """When the runs of a curve come to a training loss."""
     from prsgd.cost.first import Reached
-    from prsgd.report.replayed import SECONDS, curve_on, replayed
+    from prsgd.report.replayed import SECONDS, curve_on
     from prsgd.report.tables import at_target
 
-    there = curve_on(curve, replayed(curve), network)
+    there = curve_on(curve, network)
     seconds = [at_target(run.metrics, SECONDS, loss) for run in there.runs]
     return Reached(curve.label, seconds, at_target(there.mean, "payload_bytes", loss) / 1e6)

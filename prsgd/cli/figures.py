@@ -69,5 +69,5 @@ def main(arguments: list[str]) -> int:
     from prsgd.report.declared import asked_best, asked_network
 
     best = asked_best(options.best_of, options.best_by)
-    network = asked_network(**{name: getattr(options, name) for name in NETWORK})
+    network = asked_network({name: getattr(options, name) for name in NETWORK})
     return report(options.results, options.out, best, network)

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from prsgd.algorithms.base import Algorithm
+from prsgd.algorithms.streamed import PLAIN
 from prsgd.config.choices import ALIASES, choices, unknown_key
 from prsgd.config.registry import PATHS, called, keys_of, known_class
 from prsgd.config.schema import GROUPS, Run, Settings, with_groups
@@ -92,13 +93,10 @@ def _contradictions(run: Run) -> Iterator[str]:
         yield f"algorithm={run.algorithm.name}: {problem}"
 
 
-STREAMING = {"fragments": 1, "delay": 0, "merge": 0}  # with what they are in plain rounds
-
-
 def _unstreamed(run: Run) -> Iterator[str]:
     """What methods, and the moments of optimisers, cannot have in fragments or late."""
     name = called("algorithm", type(run.algorithm))
-    for key, plain in STREAMING.items():
+    for key, plain in PLAIN.items():
         asked, own = getattr(run, key), getattr(run.algorithm, key, plain)
         if asked != own:
             yield (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prsgd.distributed.compression import Compression
 from prsgd.distributed.placement import groups_of, hosts
 
 MBIT = 1e6 / 8  # bytes
@@ -46,6 +47,19 @@ def ring_seconds(payload: float, processes: int, latency: float, bandwidth: floa
     """
     hops = 2 * (processes - 1)
     return hops * latency + hops / processes * payload / bandwidth
+
+
+def round_seconds(
+    compression: Compression, payload: int, workers: int, hosted: int, links: Network
+) -> float:
+    """A round of `workers`, each of whom hands over `payload` bytes; a process hosts so many.
+
+    `links` must say the bandwidth. One process sends nothing.
+    """
+    assert links.bandwidth is not None
+    processes = -(-workers // hosted)
+    sent = compression.wire_bytes(payload, processes, hosted)
+    return compression.hops(processes) * links.latency + sent / links.bandwidth
 
 
 def averaging_seconds(

@@ -87,7 +87,6 @@ class Communicator:
             self._gloo = dist.new_group(timeout=self.timeout, backend="gloo")  # type: ignore[assignment]
             self._heartbeat = Heartbeat(self.rank, processes, meeting and meeting.beats)
         self._step = 0
-        self._is_aside = False
         self._group: dist.ProcessGroup | None = None  # of what the algorithm sends; None: torch's
         if self.processes > 1 and device == "cuda":
             self._refuse_shared_gpus()
@@ -113,7 +112,7 @@ class Communicator:
     def aside(self) -> Communicator:
         """The same processes once more: what goes through it may be under way beside the rest."""
         other = copy.copy(self)
-        other._buffers, other._is_aside = {}, True
+        other._buffers = {}
         if self.processes > 1:
             other._group = dist.new_group(timeout=self.timeout)  # type: ignore[assignment]
         return other
@@ -232,15 +231,17 @@ class Communicator:
         """Start it and wait; raises `ProcessLost` where a process does not take part."""
         try:
             self._heartbeat.beat(self._step, everyone=group in (None, self._gloo))
-            if self._is_aside:
+            if self._group is not None:
                 start().wait()  # without a look at it, which would cost who computes
             else:
                 self.wait(start())
         except RuntimeError as error:
             raise ProcessLost(self._heartbeat.missing(str(error))) from error
 
-    def wait(self, work: Any) -> None:
-        """Until a collective is done. Signals are heard meanwhile, and peers that end are missed.
+    def wait(self, work: Any) -> Any:
+        """What a collective's `wait` returns, once it is done.
+
+        Signals are heard meanwhile, and peers that end are missed.
 
         A backend may raise an error of the collective only here, or wait for a dead peer for ever.
         """
@@ -252,7 +253,7 @@ class Communicator:
                 looked = time.monotonic()
                 if gone := self._meeting.gone():
                     raise ProcessLost(f"{LOST}: rank {gone[0]} has ended")
-        work.wait()
+        return work.wait()
 
     def gather_workers(self, rows: Tensor) -> Tensor:
         """(K, ...) values of the hosted workers to (N, ...) of all, in worker order, float64."""

@@ -27,29 +27,18 @@ MOST = 2**48  # numbers of a vector
 class Compression(ABC):
     """A representation of vectors of D numbers."""
 
-    gathered: ClassVar[bool] = (
-        False  # whether every worker receives each message, and no sum of all
-    )
     is_summed: ClassVar[bool] = False  # whether plain numbers travel, as the reduction has them
 
     @abstractmethod
     def message_bytes(self, numbers: int) -> int:
         """What a worker hands over for a vector of so many numbers."""
 
-    def wire_bytes(self, payload: int, workers: int) -> int:
-        """What each of N workers sends so that all have the mean, where each hands over `payload`.
+    def wire_bytes(self, payload: int, processes: int, hosted: int = 1) -> int:
+        """What each of P processes sends so that all have the mean of what workers hand over.
 
-        2 (N-1)/N of it where shards are summed by their owners and handed back, as a ring does, and
-        N - 1 times it where messages are gathered.
+        A ring sends 2 (P-1)/P of a worker's payload, however many workers a process hosts.
         """
-        return (workers - 1) * payload if self.gathered else wire_bytes(payload, workers)
-
-    def sent_bytes(self, payload: int, processes: int, hosted: int = 1) -> float:
-        """What each of P processes sends, which host as many workers each.
-
-        What they send is the messages of their workers or the sum of these, whichever is smaller.
-        """
-        return 2 * (processes - 1) / processes * payload
+        return wire_bytes(payload, processes)
 
     def hops(self, processes: int) -> int:
         """Messages that a process waits for, one after another: those of a ring's two rounds."""
@@ -104,9 +93,10 @@ class Dense(Lossy):
     def message_bytes(self, numbers: int) -> int:
         return self.block_bytes * -(-numbers // BLOCK)
 
-    def sent_bytes(self, payload: int, processes: int, hosted: int = 1) -> float:
+    def wire_bytes(self, payload: int, processes: int, hosted: int = 1) -> int:
+        """Messages to the owners of shards, or the sum of them where that is smaller; and back."""
         there = min(hosted * payload, self._sum_bytes(payload))
-        return (processes - 1) / processes * (there + payload)
+        return (processes - 1) * (there + payload) // processes
 
     def hops(self, processes: int) -> int:
         return 2
@@ -220,15 +210,14 @@ class Sparse(Lossy):
 class TopK(Sparse):
     """The largest magnitudes, each with its place. All messages go to all."""
 
-    gathered: ClassVar[bool] = True
-
     def message_bytes(self, numbers: int) -> int:
         return (FLOAT32 + INDEX) * self.kept(numbers)
 
-    def sent_bytes(self, payload: int, processes: int, hosted: int = 1) -> float:
+    def wire_bytes(self, payload: int, processes: int, hosted: int = 1) -> int:
+        """Messages to all others, or a ring's sum of them where that is smaller."""
         whole = self._sum_bytes(payload)
         if whole < hosted * payload:
-            return super().sent_bytes(whole, processes)
+            return wire_bytes(whole, processes)
         return (processes - 1) * hosted * payload
 
     def hops(self, processes: int) -> int:

@@ -9,12 +9,13 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 from prsgd.cost.network import MBIT, Network
 from prsgd.report.curves import Curve, Group
 from prsgd.report.panels import names_and_looks
 from prsgd.report.progress import draw_progress
-from prsgd.report.replayed import SECONDS, curve_on, on_network, replayed
+from prsgd.report.replayed import SECONDS, Replayed, on_network
 from prsgd.report.specs import Spec
 from prsgd.report.style import HEIGHT, WIDTH, finish, logarithmic
 from prsgd.report.tables import at_target, common_target
@@ -27,7 +28,8 @@ def draw_network(group: Group, network: Network, look: Spec, folder: Path) -> li
     """Draw `network`, if its bandwidth is known, and `bandwidth`; returns their names."""
     names = ["bandwidth"]
     if network.bandwidth is not None:
-        there = on_network(replace(group, note=_joined(group.note, said(network))), network)
+        note = ", ".join(filter(None, [group.note, said(network)]))
+        there = on_network(replace(group, note=note), network)
         draw_progress(there, replace(look, x=SECONDS, shows_curves=True), folder / "network")
         names.append("network")
     draw_bandwidth(group, network, replace(look, panels=""), folder / "bandwidth")
@@ -66,11 +68,13 @@ def times_to(target: float, group: Group, network: Network) -> Any:
 
 
 def _times(target: float, curve: Curve, network: Network) -> list[float]:
-    runs = replayed(curve)
-    return [
-        at_target(curve_on(curve, runs, replace(network, bandwidth=b)).mean, SECONDS, target)
-        for b in BANDWIDTHS
-    ]
+    runs, found = [Replayed(run) for run in curve.runs], []
+    for bandwidth in BANDWIDTHS:
+        there = replace(network, bandwidth=float(bandwidth))
+        seconds = pd.concat([pd.Series(run.seconds(there)) for run in runs])
+        mean = curve.mean.assign(**{SECONDS: seconds.groupby(level=0).mean()})
+        found.append(at_target(mean, SECONDS, target))
+    return found
 
 
 def regions(times: Any) -> list[tuple[int, int, int]]:
@@ -108,7 +112,3 @@ def _in_words(fastest: list[tuple[str, int]]) -> str:
     mbit = BANDWIDTHS / MBIT
     parts = [f"{own} up to {_round(_edge(mbit, last + 1))} Mbit/s" for own, last in slower]
     return "; ".join([*parts, f"{name} {'beyond' if slower else 'everywhere'}"])
-
-
-def _joined(*notes: str) -> str:
-    return ", ".join(filter(None, notes))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from prsgd.algorithms.streamed import PLAIN
 from prsgd.config.registry import class_named
 from prsgd.measures import Measures
 from prsgd.report.runs import RunRecord
@@ -58,8 +59,7 @@ class Curve:
         """Whether all workers take at most I plain steps of SGD from a common point."""
         plain = self.config["optimiser"] == "sgd" and not self.config["momentum"]
         uncoded = self.config["compression"] == "none"  # else drifts are from the mean that arrived
-        keys = {"fragments": 1, "delay": 0, "merge": 0}
-        is_whole = all(self.config.get(f"algorithm.{k}", v) == v for k, v in keys.items())
+        is_whole = all(self.config.get(f"algorithm.{k}", v) == v for k, v in PLAIN.items())
         return (
             plain
             and uncoded

@@ -12,7 +12,7 @@ and that time is drawn as it would be on a network:
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from math import isfinite
 from pathlib import Path
@@ -96,21 +96,14 @@ def declared_network(group: Group) -> Network | None:
     if not isinstance(given, dict) or not {*given} <= {*OF_NETWORK}:
         raise UserError(f"{path}: network={given}: must have keys among {', '.join(OF_NETWORK)}")
     try:
-        return asked_network(**given)
+        return asked_network(given)
     except UserError as refusal:
         raise UserError(f"{path}: network: {refusal}") from refusal
 
 
-def asked_network(
-    latency_ms: Any = None,
-    bandwidth_mbit: Any = None,
-    group_bandwidth_mbit: Any = None,
-    processes: Any = None,
-) -> Network | None:
-    """The network that is asked for; None where nothing is. A latency is 0 unless it is given."""
-    given = dict(
-        zip(OF_NETWORK, (latency_ms, bandwidth_mbit, group_bandwidth_mbit, processes), strict=True)
-    )
+def asked_network(given: Mapping[str, Any]) -> Network | None:
+    """The network of these options; None where nothing is asked. Its latency is 0 unless given."""
+    latency, *speeds, processes = (given.get(name) for name in OF_NETWORK)
     for name, value in given.items():
         is_right = type(value) in (int, float) and isfinite(value) and value > 0
         if value is not None and not is_right and (name, value) != ("latency_ms", 0):
@@ -119,8 +112,8 @@ def asked_network(
         raise UserError(f"processes={processes}: must be a whole number")
     if not any(value is not None for value in given.values()):
         return None
-    between, within = (v and v * MBIT for v in (bandwidth_mbit, group_bandwidth_mbit))
-    return Network((latency_ms or 0) / 1000, between, within, processes)
+    between, within = (speed and speed * MBIT for speed in speeds)
+    return Network((latency or 0) / 1000, between, within, processes)
 
 
 def check_criterion(name: str, by: Any, measures: Measures) -> None:

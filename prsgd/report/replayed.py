@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from prsgd.config.registry import class_named
-from prsgd.cost.network import Network
+from prsgd.cost.network import Network, round_seconds
 from prsgd.cost.replay import Transfer, replay
 from prsgd.distributed.compression import Compression
 from prsgd.errors import UserError
@@ -52,14 +51,9 @@ class Replayed:
     def transfer_seconds(self, payload: int, group: int, network: Network) -> float:
         """Seconds of a round among `group` workers, of whom each hands over `payload` bytes."""
         hosted = min(group, self.hosted(network))
-        processes = -(-group // hosted)
-        if processes == 1:
-            return 0.0
-        is_within = group < self.workers and network.group_bandwidth is not None
-        bandwidth = network.group_bandwidth if is_within else network.bandwidth
-        assert bandwidth is not None
-        sent = self.compression.sent_bytes(int(payload), processes, hosted)
-        return float(self.compression.hops(processes) * network.latency + sent / bandwidth)
+        if group < self.workers and network.group_bandwidth is not None:
+            network = replace(network, bandwidth=network.group_bandwidth)
+        return round_seconds(self.compression, int(payload), int(group), int(hosted), network)
 
 
 def compression_of(run: RunRecord) -> Compression:
@@ -92,18 +86,14 @@ def _share_of_active(run: RunRecord) -> float:
 
 def on_network(group: Group, network: Network) -> Group:
     """The group with the time that each run would take on that network."""
-    return replace(group, curves=[curve_on(c, replayed(c), network) for c in group.curves])
+    return replace(group, curves=[curve_on(curve, network) for curve in group.curves])
 
 
-def replayed(curve: Curve) -> list[Replayed]:
-    return [Replayed(run) for run in curve.runs]
-
-
-def curve_on(curve: Curve, runs: Sequence[Replayed], network: Network) -> Curve:
+def curve_on(curve: Curve, network: Network) -> Curve:
     """The curve with the time that its runs would take on that network."""
     moved = [
-        replace(own.run, metrics=own.run.metrics.assign(**{SECONDS: own.seconds(network)}))
-        for own in runs
+        replace(run, metrics=run.metrics.assign(**{SECONDS: Replayed(run).seconds(network)}))
+        for run in curve.runs
     ]
     return Curve(moved, curve.label, curve.search)
 
@@ -112,7 +102,8 @@ def refusal(group: Group) -> str:
     """Why a group cannot be drawn for another network; empty if it can."""
     try:
         for curve in group.curves:
-            replayed(curve)
+            for run in curve.runs:
+                Replayed(run)
     except UserError as error:
         return str(error)
     return ""

@@ -89,8 +89,7 @@ class Columns:
             return
         late, t, delay, x, steps = self._under_way
         start = self.workers.communicator.clock()
-        self.workers.communicator.wait(late)
-        found: Mean = late.wait()
+        found: Mean = self.workers.communicator.wait(late)
         seconds = self.workers.communicator.clock() - start
         for place, mean in enumerate(found.means):
             self.replicated(f"{LATE}/mean{place}").copy_(mean)
