@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -361,6 +362,16 @@ def test_a_checkpoint_holds_what_has_not_been_used_yet() -> None:
         again.compute_gradients(None)
         case.algorithm.step(t, case.lr(t), again)
         assert torch.equal(whole.x, again.x)
+
+
+def test_screens_say_what_moves_at_once(prsgd: Command) -> None:
+    """Where it is less than a whole round: in the end, and in the plan."""
+    small = ("data=synthetic", "data.size=8", "model=mlp", "model.width=32", "epochs=0.5")
+    streamed = prsgd("train", *small, "fragments=2", "delay=2", "merge=0.5")
+    [burst] = re.findall(r"wire, ([\d.]+ kB) at once", streamed.stdout)
+    again = prsgd("train", *small, "fragments=2", "delay=2", "merge=0.5", "--dry-run")
+    assert f", {burst} at once" in again.stdout
+    assert "at once" not in prsgd("train", *small).stdout
 
 
 # refusals ----------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def forecast(planned: PlannedRun) -> tuple[dict[str, str], float]:
     if cost.group_rounds:
         rounds += f" + {cost.group_rounds:,} in groups"
         sent += f" + {amount(cost.group_payload_bytes)} in groups"
-    if cost.burst.largest < cost.payload_bytes / cost.rounds:
+    if run.fragments > 1 or run.delay:
         sent += f", {amount(cost.burst.largest)} at once"
     status = planned.folder.status()[0]
     done = status in ENDED

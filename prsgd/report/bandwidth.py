@@ -89,9 +89,9 @@ def said(network: Network, any_bandwidth: bool = False) -> str:
     hosts = f"{network.processes} processes" if network.processes else "one worker a device"
     parts = [f"replayed with {hosts}", f"links of {1e3 * network.latency:.4g} ms"]
     if not any_bandwidth and network.bandwidth is not None:
-        parts[1] += f" and {network.bandwidth / MBIT:.4g} Mbit/s"
+        parts[1] += f" and {network.bandwidth / MBIT:g} Mbit/s"
     if network.group_bandwidth is not None:
-        parts.append(f"{network.group_bandwidth / MBIT:.4g} Mbit/s within groups")
+        parts.append(f"{network.group_bandwidth / MBIT:g} Mbit/s within groups")
     return ", ".join(parts)
 
 

@@ -23,6 +23,7 @@ class ConsoleTracker(Tracker):
 
     def __init__(self, title: str, run: Run) -> None:
         self.epochs = run.epochs
+        self.is_streamed = run.fragments > 1 or run.delay > 0
         self.measures = run.measures()
         self.unit = SHORT.get(self.measures.unit, self.measures.unit)
         self.live = console.is_terminal and current_thread() is main_thread()
@@ -113,7 +114,7 @@ class ConsoleTracker(Tracker):
             f"{ledger.rounds:,} rounds, {amount(row['payload_bytes'])} sent by each worker, "
             f"{amount(row['wire_bytes'])} on a ring's wire"
         )
-        if ledger.rounds and ledger.burst.largest < ledger.payload_bytes / ledger.rounds:
+        if self.is_streamed:
             sent += f", {amount(ledger.burst.largest)} at once"
         if ledger.group_rounds:
             within = amount(ledger.group_payload_bytes)
