@@ -70,6 +70,11 @@ def fraction(default: float, *, one: bool, **more: Any) -> Any:
     return key(default, words, lambda v: 0 <= v < 1 or (one and v == 1), **more)
 
 
+def share(default: float, **more: Any) -> Any:
+    """A number in (0, 1]."""
+    return key(default, "a number above 0 and at most 1", lambda v: 0 < v <= 1, **more)
+
+
 def non_negative(default: float, **more: Any) -> Any:
     """A finite number of at least zero."""
     return key(default, "a number of at least 0", lambda v: math.isfinite(v) and v >= 0, **more)
@@ -88,6 +93,15 @@ def positives(**more: Any) -> Any:
 def whole_to_whole(allowed: str) -> Any:
     """A mapping of integers to integers, all of at least 1; empty unless given."""
     return key({}, allowed, lambda v: min([*v, *v.values()], default=1) > 0)
+
+
+def groups(**more: Any) -> Any:
+    """null, or a mapping of integers to integers, all of at least 1."""
+
+    def test(v: Any) -> bool:
+        return v is None or min([*v, *v.values()], default=0) > 0
+
+    return key(None, "null or {group size: interval, ...}, as in {2: 4}", test, **more)
 
 
 def choice(default: str, *choices: str, **more: Any) -> Any:

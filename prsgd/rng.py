@@ -17,6 +17,7 @@ class Purpose(IntEnum):
     FORWARD = 6
     OFFSET = 7
     COMPRESSION = 8
+    JITTER = 9
 
 
 def generator(purpose: Purpose, *where: int) -> np.random.Generator:

@@ -32,11 +32,16 @@ BEFORE_METRICS = (
     *("step", "epoch", "round", "lr", "train_loss", "consensus_train_loss", "test_loss"),
 )
 AFTER_METRICS = (
-    *("drift", "g2", "virtual_time", "payload_bytes", "wire_bytes", "burst_bytes"),
-    *("group_round", "group_payload_bytes", "comm_seconds", "wait_seconds", "train_seconds"),
+    *("drift", "g2", "virtual_time", "payload_bytes", "wire_bytes", "download_bytes"),
+    *("burst_bytes", "group_round", "group_payload_bytes", "comm_seconds", "wait_seconds"),
+    "train_seconds",
 )
-ROUNDS = ("step", "group", "local_steps", "virtual_time", "drift", "payload_bytes", "seconds")
-NEW_COLUMNS = ("burst_bytes", "wait_seconds")  # which records of earlier versions lack
+ROUNDS = (
+    *("step", "group", "local_steps", "virtual_time", "drift", "payload_bytes", "download_bytes"),
+    "seconds",
+)
+# which records of earlier versions lack
+NEW_COLUMNS = ("download_bytes", "burst_bytes", "wait_seconds")
 TABLES = ("metrics.csv", "rounds.csv")
 STATES = ("status.json", "environment.json")
 

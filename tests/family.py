@@ -292,7 +292,7 @@ def play(case: Case, workers: Any) -> Iterator[Any]:
     algorithm = case.algorithm
     algorithm.begin(case.info, workers)
     for t in range(1, STEPS + 1):
-        workers.compute_gradients(algorithm.active(t))
+        workers.compute_gradients(algorithm.active(t, case.info))
         algorithm.step(t, case.lr(t), workers)
         if t < STEPS:
             yield workers.x

@@ -17,6 +17,7 @@ from test_resume import stopping_at
 from prsgd.algorithms.base import Algorithm
 from prsgd.algorithms.heterogeneous import HeterogeneousPRSGD
 from prsgd.algorithms.hierarchical import Hierarchical
+from prsgd.algorithms.info import RunInfo
 from prsgd.algorithms.restarted import PRSGD
 from prsgd.distributed.communicator import Communicator
 from prsgd.training import checkpoint_files
@@ -25,13 +26,16 @@ LR, BETAS, EPS, DECAY = 0.01, (0.8, 0.99), 1e-2, 0.1
 Groups = Callable[[int], int]  # the workers in a group that is averaged after step t; 0 for none
 
 
+INFO = RunInfo(4, STEPS, 1.0, lambda t: LR)
+
+
 def reference(x: np.ndarray, algorithm: Algorithm, group: Groups, steps: int) -> np.ndarray:
     """The bias-corrected averages hold sums of weights of their own, averaged as they are."""
     n = len(x)
     m, v, weight_m, weight_v = 0 * x, 0 * x, np.zeros((n, 1)), np.zeros((n, 1))
     draws = [0] * n
     for t in range(1, steps + 1):
-        active = algorithm.active(t)
+        active = algorithm.active(t, INFO)
         for i in range(n) if active is None else active:
             g, _ = net_gradient(x[i], i, draws[i])
             draws[i] += 1
@@ -52,7 +56,7 @@ def reference(x: np.ndarray, algorithm: Algorithm, group: Groups, steps: int) ->
 class UnequalInGroups(Hierarchical):
     """Within the groups of two, the first worker takes every step and the second each third."""
 
-    def active(self, t: int) -> list[int]:
+    def active(self, t: int, info: RunInfo) -> list[int]:
         return [0, 2] if t % 3 else [0, 1, 2, 3]
 
 
@@ -70,7 +74,7 @@ def test_averaged_moments_by_numpy(algorithm: Algorithm, group: Groups) -> None:
     workers = network(Case(algorithm, reference, (), workers=4, optimiser=keys))
     start = workers.x.double().numpy().copy()
     for t in range(1, STEPS // 4 + 1):
-        workers.compute_gradients(algorithm.active(t))
+        workers.compute_gradients(algorithm.active(t, INFO))
         algorithm.step(t, LR, workers)
     expected = reference(start, algorithm, group, STEPS // 4)
     np.testing.assert_allclose(workers.x.numpy(), expected, atol=2e-5)
@@ -101,7 +105,7 @@ def test_checkpoints_that_count_steps_are_read(train_here: Trainer, algorithm: d
     assert tensors.pop("optimiser/correction_m.all").shape == (2, 1)
     assert tensors.pop("optimiser/correction_v.all").shape == (2, 1)
     for worker in range(2):
-        active = (run.algorithm.active(t) for t in range(1, step + 1))
+        active = (run.algorithm.active(t, INFO) for t in range(1, step + 1))
         k = sum(workers is None or worker in workers for workers in active)
         tensors[f"optimiser/k.{worker}"] = torch.tensor([k], dtype=torch.float64)
     communicator = Communicator(2, "cpu", "fast")

@@ -362,12 +362,12 @@ def test_control_c_while_calibrating(tmp_path: Path) -> None:
         (
             ["--from", ".", "--share=0.1", "--bandwidth-mbit=1"],
             "--from SWEEP: takes only --loss, --latency-ms, --bandwidth-mbit, "
-            "--group-bandwidth-mbit and --processes",
+            "--group-bandwidth-mbit, --processes and --jitter",
         ),
         (
             ["--from", ".", "--calibrate", "--bandwidth-mbit=1"],
             "--from SWEEP: takes only --loss, --latency-ms, --bandwidth-mbit, "
-            "--group-bandwidth-mbit and --processes",
+            "--group-bandwidth-mbit, --processes and --jitter",
         ),
         (
             ["data=synthetic", "processes=1", *GIVEN],

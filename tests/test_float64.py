@@ -55,7 +55,7 @@ def train_rows(run: Run, workers: RowWorkers) -> None:
     algorithm, info = run.algorithm, run.info(run.samples())
     algorithm.begin(info, workers)
     for t in range(1, STEPS + 1):
-        workers.compute_gradients(algorithm.active(t))
+        workers.compute_gradients(algorithm.active(t, info))
         algorithm.step(t, run.schedule.lr(t, STEPS, run.lr), workers)
     algorithm.finish(STEPS, run.schedule.lr(STEPS, STEPS, run.lr), workers)
 

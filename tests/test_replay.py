@@ -14,6 +14,7 @@ from conftest import part
 from test_report import fixture_run
 
 from prsgd.cli.figures import main
+from prsgd.cost.clocks import Averaging, Pace, clocks
 from prsgd.cost.network import MBIT, Network, ring_seconds
 from prsgd.cost.replay import Transfer, replay
 from prsgd.distributed.compression import BF16, Int8, RandomK, TopK, Uncompressed
@@ -202,12 +203,12 @@ def test_figures_of_networks_are_drawn_where_they_are_asked_for(tmp_path: Path) 
         (
             {"speed": 1},
             "network={'speed': 1}: must have keys among latency_ms, bandwidth_mbit, "
-            "group_bandwidth_mbit, processes",
+            "group_bandwidth_mbit, processes, jitter",
         ),
         (
             7,
             "network=7: must have keys among latency_ms, bandwidth_mbit, group_bandwidth_mbit, "
-            "processes",
+            "processes, jitter",
         ),
     ],
 )
@@ -257,3 +258,105 @@ def test_the_default_latency_is_none() -> None:
     assert asked_network({"bandwidth_mbit": 8}) == Network(0.0, 8 * MBIT)
     assert asked_network({"latency_ms": 0}) == Network(0.0)
     assert asked_network({}) is None
+
+
+# step times that scatter -------------------------------------------------------------------------
+
+
+def computed(
+    averagings: list[Averaging], steps: int, speeds: list[float], jitter: float = 0.0, **more: int
+) -> Any:
+    own = {"delay": 0, "processes": len(speeds)} | more
+    pace, draws = Pace(speeds, jitter), np.random.default_rng(0)
+    return clocks(averagings, steps, own["delay"], own["processes"], pace, draws)
+
+
+def test_workers_wait_for_the_slowest_in_every_round() -> None:
+    """The second takes 2 for a step, and none in its last round."""
+    rounds = [Averaging(2, 2, [2, 2]), Averaging(5, 2, [3, 1])]
+    assert computed(rounds, 6, [1, 0.5]).tolist() == [0, 2, 4, 6, 6, 7, 9]
+    alone = computed(rounds, 6, [1, 0.5], processes=1)
+    assert alone.tolist() == [0, 3, 6, 9, 10, 11, 14]
+
+
+def test_groups_wait_for_their_own() -> None:
+    """Of two pairs each has one slow worker in one step, and they meet at the end only."""
+    rounds = [Averaging(1, 2, [1, 0, 1, 1]), Averaging(2, 4, [1, 1, 0, 1])]
+    assert computed(rounds, 2, [0.5, 1, 1, 0.25]).tolist() == [0, 4, 8]
+    assert computed(rounds, 2, [0.5, 1, 1, 1]).tolist() == [0, 2, 4]
+    apart = [Averaging(1, 2, [1, 1, 0, 0]), Averaging(2, 4, [0, 0, 1, 1])]
+    assert computed(apart, 2, [0.25, 1, 1, 0.5]).tolist() == [0, 4, 4]
+
+
+def test_a_delay_lets_nobody_wait_who_is_late_himself() -> None:
+    """The second does the first round alone; the first waits where its means are due."""
+    rounds = [Averaging(1, 2, [1, 1]), Averaging(3, 2, [2, 2])]
+    assert computed(rounds, 3, [1, 1], delay=1).tolist() == [0, 1, 2, 3]
+    uneven = [Averaging(1, 2, [0, 1]), Averaging(3, 2, [2, 0])]
+    assert computed(uneven, 3, [1, 0.2], delay=1).tolist() == [0, 5, 5, 6]
+    assert computed(uneven, 3, [1, 0.2], delay=2).tolist() == [0, 5, 5, 5]
+    assert computed(uneven, 3, [1, 0.2]).tolist() == [0, 5, 6, 7]
+
+
+def test_jitter_has_its_mean_and_scatter() -> None:
+    times = Pace([1.0, 0.5], 0.3).times(40_000, np.random.default_rng(1))
+    np.testing.assert_allclose(times.mean(0), [1, 2], rtol=0.01)
+    np.testing.assert_allclose(times.std(0) / times.mean(0), 0.3, rtol=0.02)
+    assert (times > 0).all()
+
+
+@pytest.mark.parametrize("workers", [2, 16])
+def test_fewer_rounds_wait_less_for_the_slowest(workers: int) -> None:
+    """The mean of the largest of N sums of I gamma times, by another way of drawing them."""
+    for interval in (1, 8):
+        rounds = [
+            Averaging(t, workers, [interval] * workers) for t in range(interval, 4001, interval)
+        ]
+        found = computed(rounds, 4000, [1.0] * workers, 0.5)[-1] / 4000
+        sums = np.random.default_rng(2).gamma(4 * interval, 0.25, (20_000, workers))
+        assert found == pytest.approx(sums.max(1).mean() / interval, rel=0.02)
+
+
+def test_jitter_is_drawn_from_the_seed(tmp_path: Path) -> None:
+    seeds = [
+        fixture_run(tmp_path, workers=2, algorithm=part("prsgd", interval=2), seed=seed)
+        for seed in (0, 1)
+    ]
+    runs = [Replayed(run) for run in load(tmp_path)[0]]
+    scattered = Network(0.0, np.inf, jitter=0.4)
+    first, second = (run.seconds(scattered) for run in runs)
+    assert len(seeds) == 2
+    assert first.tolist() == Replayed(runs[0].run).seconds(scattered).tolist()
+    assert first.tolist() != second.tolist()
+    assert (first[1:] > runs[0].seconds(Network(0.0, np.inf))[1:]).all()
+
+
+def test_who_was_idle_fetches_the_model_first(tmp_path: Path) -> None:
+    """Of four workers two take part: rounds of 400 bytes, and 400 for each newcomer."""
+    keys = {"workers": 4, "participation": 0.5}
+    algorithm = part("prsgd", interval=2, participation=0.5)
+    path = fixture_run(tmp_path, algorithm=algorithm, **keys)
+    rounds = pd.read_csv(path / "rounds.csv")
+    rounds["local_steps"] = ["2 2 0 0", "2 0 2 0", "2 0 2 0", "0 2 0 2", "0 2 0 2"] * 10
+    rounds["download_bytes"] = ([200.0, 200, 0, 400, 0] * 10)[: len(rounds)]
+    rounds.loc[0, "download_bytes"] = 0.0
+    rounds.to_csv(path / "rounds.csv", index=False)
+    own = only(tmp_path)
+    computing = 100 * own.step_seconds
+    found = own.seconds(Network(0.001, 1000.0))[-1]
+    assert own.fetched().tolist()[:5] == [0, 400, 0, 400, 0]
+    round_, fetch = 2 * 0.001 + 400 / 1000, 0.001 + 400 / 1000
+    assert found == pytest.approx(computing + 50 * round_ + 29 * fetch)
+    together = own.seconds(Network(0.001, 1000.0, processes=1))[-1]
+    assert together == pytest.approx(2 * computing)
+
+
+def test_figures_say_how_step_times_scatter(tmp_path: Path) -> None:
+    for interval in (2, 8):
+        fixture_run(tmp_path / "r", workers=2, algorithm=part("prsgd", interval=interval))
+    out = [str(tmp_path / "r"), "--out", str(tmp_path / "out")]
+    assert main([*out, "--bandwidth-mbit=100", "--jitter=0.25"]) == 0
+    assert "step times that scatter by 25%" in texts(tmp_path, "network")
+    with pytest.raises(UserError) as caught:
+        main([*out, "--jitter=-1"])
+    assert str(caught.value) == "jitter=-1.0: must be a number above 0"

@@ -71,7 +71,7 @@ def fixture_run(
         loss = float(np.exp(-rate * epoch))
         values = [20 * epoch, epoch, 10 * epoch, 0.05, loss, loss, loss, 1 - loss / 2, 0.0]
         values += [1.0, 20 * epoch]
-        values += [4000 * epoch, 4000 * epoch, 400, 0, 0, 0.1 * epoch, 0.1 * epoch]
+        values += [4000 * epoch, 4000 * epoch, 0, 400, 0, 0, 0.1 * epoch, 0.1 * epoch]
         values += [float(epoch), 160.0]
         folder.append("metrics.csv", [dict(zip(METRICS, values, strict=True))])
     drift = 0.0 if run.algorithm.name == "minibatch" else 0.1
@@ -85,6 +85,7 @@ def fixture_run(
                 "virtual_time": 2.0 * r,
                 "drift": drift / r,
                 "payload_bytes": 400,
+                "download_bytes": 0.0,
                 "seconds": 0.01,
             }
             for r in range(1, 2 if run.algorithm.name == "one_shot" else 10 * EPOCHS + 1)

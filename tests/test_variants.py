@@ -13,9 +13,12 @@ from test_algorithms import LR, N, gradient, make
 
 from prsgd.algorithms.epochs import PRSGDEpochs
 from prsgd.algorithms.heterogeneous import HeterogeneousPRSGD
+from prsgd.algorithms.info import RunInfo
 from prsgd.config.naming import run_name
 from prsgd.config.schema import Run
 from prsgd.errors import UserError
+
+INFO = RunInfo(N, 0, 1.0, lambda t: LR)
 
 
 def unequal_rounds(local_steps: list[int], x0: np.ndarray, mu: float, decay: float, rounds: int):
@@ -41,7 +44,7 @@ def test_algorithm_3_follows_the_reference(
     x0 = workers.x[0].double().numpy()
     for r, expected in enumerate(unequal_rounds(local_steps, x0, momentum, decay, 5), 1):
         for t in range((r - 1) * max(local_steps) + 1, r * max(local_steps) + 1):
-            workers.compute_gradients(algorithm.active(t))
+            workers.compute_gradients(algorithm.active(t, INFO))
             algorithm.step(t, LR, workers)
         np.testing.assert_allclose(workers.x, expected, atol=1e-5)
         assert workers.draws.tolist() == [r * steps for steps in local_steps]
@@ -60,7 +63,7 @@ def test_algorithm_2_follows_the_reference(scale: float) -> None:
         for _ in range(ceil(scale * s ** (1 / 3) - 1e-9)):
             x -= min(0.3, N / s**0.9) * np.array([gradient(x[i], i, k) for i in range(N)])
             k += 1
-            workers.compute_gradients(algorithm.active(k))
+            workers.compute_gradients(algorithm.active(k, INFO))
             algorithm.step(k, algorithm.lr(k, 99.0), workers)
         x[:] = x.mean(0)
         np.testing.assert_allclose(workers.x, x, atol=1e-5)
@@ -96,7 +99,7 @@ def test_with_local_steps_nothing_else_is_read() -> None:
 def test_speeds_become_steps() -> None:
     algorithm = HeterogeneousPRSGD(interval=8, speeds=[1, 1, 2, 4, 0.1])
     assert algorithm.steps_of == [2, 2, 4, 8, 1]
-    assert [algorithm.active(t) for t in (1, 2, 3, 8, 9)] == [
+    assert [algorithm.active(t, INFO) for t in (1, 2, 3, 8, 9)] == [
         [0, 1, 2, 3, 4],
         [0, 1, 2, 3],
         [2, 3],

@@ -1,7 +1,4 @@
-"""What an algorithm is: a dataclass whose fields are its keys, as in conf/algorithm/<name>.yaml.
-
-It decides who moves and who averages. It never sees a model, a process or a device.
-"""
+"""What an algorithm is: a dataclass whose fields are its keys. It sees no model and no device."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -30,8 +27,12 @@ class Algorithm(ABC):
         """What a user should know before this run starts; empty for nothing."""
         return ""
 
-    def active(self, t: int) -> Sequence[int] | None:
+    def active(self, t: int, info: RunInfo) -> Sequence[int] | None:
         """The workers that compute in step t; None for all of them."""
+        return None
+
+    def among(self, workers: Workers) -> Sequence[int] | None:
+        """The workers whose mean this step's round takes; None for all of them."""
         return None
 
     def batches_drawn(self, t: int, workers: int) -> int:

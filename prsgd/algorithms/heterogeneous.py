@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from prsgd.algorithms.averaging import AveragesModels
 from prsgd.algorithms.info import RunInfo
-from prsgd.algorithms.rounds import Rounds
+from prsgd.algorithms.normalised import Normalised
 from prsgd.fields import positives, wholes
 
 
 @dataclass
-class HeterogeneousPRSGD(AveragesModels, Rounds):
+class HeterogeneousPRSGD(Normalised):
     """I_i is given by `local_steps`, or follows from `speeds`: the fastest takes `interval` steps.
 
     Identical f_i: Theorem 1 holds with T -> rounds * mean(I_i) and I -> max(I_i). Different f_i:
-    it converges to the optimum of sum_i I_i f_i / sum_i I_i, and not to that of sum_i f_i / N.
+    it converges to the optimum of sum_i I_i f_i / sum_i I_i, and with `weights` = equal to that of
+    sum_i f_i / N.
     """
 
     name: ClassVar[str] = "prsgd_heterogeneous"
@@ -46,10 +46,10 @@ class HeterogeneousPRSGD(AveragesModels, Rounds):
     def warning(self, info: RunInfo) -> str:
         warning = "the workers' data differ and so do their steps: this converges towards the "
         warning += f"optimum of the weighted mean of their losses with weights {self.steps_of}, "
-        one_optimum = info.iid or len(set(self.steps_of)) == 1
-        return "" if one_optimum else warning + "not of the plain one"
+        one_optimum = info.iid or len(set(self.steps_of)) == 1 or self.weights == "equal"
+        return "" if one_optimum else warning + "not of the plain one (weights=equal does)"
 
-    def active(self, t: int) -> Sequence[int] | None:
+    def active(self, t: int, info: RunInfo) -> Sequence[int] | None:
         return [i for i, steps in enumerate(self.steps_of) if (t - 1) % self.interval < steps]
 
     def batches_drawn(self, t: int, workers: int) -> int:

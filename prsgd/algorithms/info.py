@@ -18,6 +18,7 @@ class RunInfo:
     steps_per_epoch: float
     lr: Callable[[int], float]  # γ of step t = 1..T, as scheduled
     iid: bool = True  # whether all workers draw from the same data
+    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)

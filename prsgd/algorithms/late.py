@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+from prsgd.algorithms.groups import Groups
 from prsgd.algorithms.info import Array
-from prsgd.algorithms.rounds import Rounds
 from prsgd.algorithms.rows import Rows
 from prsgd.fields import merges, share_or_progress, whole
 
 
 @dataclass
-class Late(Rounds):
+class Late(Groups):
     """Means are used `delay` steps after they were sent. What workers restart from then is `new`.
 
     merge = a: x_i <- a x_i + (1 - a) new. merge = progress: x_i <- new + what i did since it sent.
@@ -25,7 +25,7 @@ class Late(Rounds):
             return f"delay={self.delay} must be at most interval={self.interval}"
         if self.delay == self.interval and not self.merge:
             return f"delay={self.delay} needs a merge above 0: with 0 every step is thrown away"
-        return ""
+        return super().check(workers)
 
     def depart(self, lr: float, rows: Rows) -> None:
         """Send, and go on."""
@@ -43,7 +43,8 @@ class Late(Rounds):
         self._merge(rows.finish_mean(), rows.scalars["lr_sent"], rows, progress, since)
 
     def communicate(self, lr: float, workers: Rows) -> None:
-        self._merge(workers.mean(*self.send(workers)), lr, workers, None, 0.0)
+        means = workers.mean(*self.send(workers), among=self.among(workers))
+        self._merge(means, lr, workers, None, 0.0)
 
     def _merge(
         self, means: list[Array], lr: float, rows: Rows, progress: Array | None, since: float

@@ -26,7 +26,7 @@ class PRSGD(ModelAveraging):
 
     def check(self, workers: int) -> str:
         is_plain = all(getattr(self, key) == value for key, value in PLAIN.items())
-        has_none = "order=literal has no fragments, delay or merge"
+        has_none = f"order=literal has no {', '.join(PLAIN)}"
         return super().check(workers) if self.order == "restart" or is_plain else has_none
 
     def step(self, t: int, lr: float, workers: Workers) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from prsgd.algorithms.info import Array, Part
@@ -17,8 +18,22 @@ class Rows(Protocol):
     x: Array  # (K, D): the parameters x_i; to be changed in place
     scalars: dict[str, float]  # the algorithm's own numbers, the same on every process
 
-    def mean(self, *parts: Part) -> list[Array]:
-        """mean_j of each part's rows, as (D,): one round. They are valid until the next round."""
+    @property
+    def count(self) -> int:
+        """N."""
+
+    @property
+    def computing(self) -> Sequence[int]:
+        """The workers, of all N, that compute in this step."""
+
+    def own(self, numbers: Sequence[float]) -> Array:
+        """(K, 1): those of the rows that are here, of one number for each of the N workers."""
+
+    def mean(self, *parts: Part, among: Sequence[int] | None = None) -> list[Array]:
+        """mean_j of each part's rows, as (D,): one round. They are valid until the next round.
+
+        Only the workers `among` send, if it says which; all N may be set to what follows.
+        """
 
     def start_mean(self, delay: int, *parts: Part) -> None:
         """Let the means of the parts, as they are now, travel for `delay` steps."""

@@ -1,7 +1,7 @@
 """SCAFFOLD: control variates against client drift (Karimireddy et al., ICML 2020, 1910.06378).
 
-Option II for c_i, with every worker in every round. It agrees with several public implementations
-(NIID-Bench and its kin); the paper's text was not at hand. With global_lr = 1 it is VRL-SGD.
+Option II for c_i. It agrees with several public implementations (NIID-Bench and its kin); the
+paper's text was not at hand. With global_lr = 1 it is VRL-SGD.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,8 @@ class Scaffold(Streamed):
     """y_i <- y_i - lr (G_i - c_i + c), where y_i is x_i here; after H of these steps
 
     c_i <- c_i - c + (x - y_i) / (H lr);  c <- mean_i c_i;  x <- x + global_lr mean_i (y_i - x).
-    H lr is the sum of their learning rates. y_i and c_i are sent: twice the model.
+    H lr is the sum of their learning rates. y_i and c_i are sent: twice the model. Where S of the N
+    workers take part, the last mean is over them, and the other c_i stay as they are.
     """
 
     name: ClassVar[str] = "scaffold"
@@ -30,6 +31,10 @@ class Scaffold(Streamed):
     def begin(self, info: RunInfo, workers: Workers) -> None:
         workers.replicated("x")[:] = workers.x[0]
 
+    def check(self, workers: int) -> str:
+        has_none = "has no groups, as a mean of y_i says nothing of a worker's own gradients"
+        return has_none if self.groups else super().check(workers)
+
     def step(self, t: int, lr: float, workers: Workers) -> None:
         workers.g -= workers.per_worker("c")
         workers.g += workers.replicated("c")
@@ -37,8 +42,14 @@ class Scaffold(Streamed):
 
     def send(self, workers: Rows) -> list[Part]:
         x, c, c_i = workers.replicated("x"), workers.replicated("c"), workers.per_worker("c")
-        c_i += (x - workers.x) / workers.scalars["lr_sum"] - c
-        return [Part(workers.x), Part(c_i, reference=c)]
+        change = (x - workers.x) / workers.scalars["lr_sum"] - c
+        among = self.among(workers)
+        if among is None:
+            c_i += change
+            return [Part(workers.x), Part(c_i, reference=c)]
+        change *= workers.own([float(i in among) for i in range(workers.count)])
+        c_i += change
+        return [Part(workers.x), Part(c + len(among) / workers.count * change, reference=c)]
 
     def receive(self, means: list[Array], lr: float, workers: Rows) -> None:
         x, (mean_y, mean_c) = workers.replicated("x"), means

@@ -10,7 +10,9 @@ from prsgd.algorithms.interface import Workers
 from prsgd.algorithms.late import Late
 from prsgd.fields import whole
 
-PLAIN = {"fragments": 1, "delay": 0, "merge": 0}  # rounds of everything at once, waited for
+IN_PARTS = {"fragments": 1, "delay": 0, "merge": 0}  # what rounds are that are waited for, at once
+OF_SOME = {"participation": 1.0, "groups": None}  # what they are where all take part, and only they
+PLAIN = IN_PARTS | OF_SOME
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Streamed(Late):
                 self.depart(lr, rows)
             elif self.since(f, t) == 0:
                 self.communicate(lr, rows)
+        self.average_groups(t, workers)
 
     def finish(self, t: int, lr: float, workers: Workers) -> None:
         fragments = workers.fragments(self.fragments)

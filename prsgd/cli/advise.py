@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     is_folder = options.folder and options.folder.is_dir()
     if is_folder and not (options.folder / "config.yaml").exists():
         return advise_from_sweep(options)
-    for name in ("loss", "group_bandwidth_mbit"):
+    for name in ("loss", "group_bandwidth_mbit", "jitter"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')}: needs --from SWEEP, a folder of runs")
     if options.processes and not (options.folder and options.bandwidth_mbit):
@@ -44,6 +44,11 @@ def main(arguments: list[str]) -> int:
         if len(runs) > 1:
             raise UserError("advice is for one run; leave out the sweep")
         situation = planned(replace(runs[0], start="auto"), options)
+    if situation.run.participation < 1:
+        raise UserError(
+            f"participation={situation.run.participation}: advice is for rounds of all workers; "
+            "--from SWEEP compares finished runs"
+        )
     return advise(situation, options.share or SHARE)
 
 
@@ -66,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     add("--bandwidth-mbit", type=positive, metavar="MBIT/S", help="between two processes")
     add("--group-bandwidth-mbit", type=positive, metavar="MBIT/S", help="within groups, of a sweep")
     add("--processes", type=int, metavar="P", help="that host the workers, of a sweep")
+    add("--jitter", type=positive, metavar="SHARE", help="by which steps scatter, of a sweep")
     add("--share", type=positive, help=f"of communication in the time ({SHARE})")
     return result
 

@@ -27,7 +27,7 @@ def advise_from_sweep(options: argparse.Namespace) -> int:
     if any(getattr(options, name) for name in NOT_HERE):
         raise UserError(
             "--from SWEEP: takes only --loss, --latency-ms, --bandwidth-mbit, "
-            "--group-bandwidth-mbit and --processes"
+            "--group-bandwidth-mbit, --processes and --jitter"
         )
     network = asked_network({name: getattr(options, name) for name in OF_NETWORK})
     if network is None or network.bandwidth is None:

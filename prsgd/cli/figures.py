@@ -27,18 +27,21 @@ the summary says which best value lies at the edge of what was tried, and whethe
 many.
 
 Time on another network follows from the records: the steps of each run take what they took here,
-and its rounds what the links allow. With --bandwidth-mbit, or network in figures.yaml, the figure
-`network` has that time on its axis. With any of its options the figure `bandwidth` shows the time
-to the loss that all curves reach on every network from 1 Mbit/s to 100 Gbit/s, and says which curve
-is the fastest where:
+and its rounds what the links allow. Workers wait for the slowest one: with a jitter the time of
+each step is drawn from the run's seed, by a gamma distribution. With --bandwidth-mbit, or network
+in figures.yaml, the figure `network` has that time on its axis. With any of its options the figure
+`bandwidth` shows the time to the loss that all curves reach on every network from 1 Mbit/s to
+100 Gbit/s, and says which curve is the fastest where:
 
-  network: {latency_ms: 1, bandwidth_mbit: 100, group_bandwidth_mbit: 10000, processes: 8}
+  network: {latency_ms: 1, bandwidth_mbit: 100, group_bandwidth_mbit: 10000, processes: 8,
+            jitter: 0.2}
 """
 NETWORK = {
     "latency_ms": ("MS", "of a message between two devices (default: 0)"),
     "bandwidth_mbit": ("MBIT/S", "that a device sends: draw time as it would be there"),
     "group_bandwidth_mbit": ("MBIT/S", "within groups of workers (default: the same)"),
     "processes": ("P", "devices that host the workers (default: one for each)"),
+    "jitter": ("SHARE", "of its mean by which a step's time scatters (default: 0)"),
 }
 
 

@@ -39,7 +39,7 @@ def forecast(planned: PlannedRun) -> tuple[dict[str, str], float]:
         sent += f", {amount(cost.burst.largest)} at once"
     status = planned.folder.status()[0]
     done = status in ENDED
-    seconds = 0.0 if done else estimate.seconds(run, planned.plan, steps)
+    seconds = 0.0 if done else estimate.seconds(run, planned.plan, run.info(run.samples()))
     line = {
         "run": planned.folder.path.name,
         "model": run.model.title,

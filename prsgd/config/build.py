@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -14,11 +14,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from prsgd.algorithms.base import Algorithm
-from prsgd.algorithms.streamed import PLAIN
 from prsgd.config.choices import ALIASES, choices, unknown_key
-from prsgd.config.registry import PATHS, called, keys_of, known_class
+from prsgd.config.contradictions import contradictions
+from prsgd.config.registry import keys_of, known_class
 from prsgd.config.schema import GROUPS, Run, Settings, with_groups
-from prsgd.distributed.compression import KINDS, Lossy
 from prsgd.errors import UserError, why
 
 T = TypeVar("T")
@@ -46,7 +45,7 @@ def build_run(raw: Mapping[str, Any], trusted: list[str] | None = None) -> Run:
         for group, base in GROUPS.items()
     }
     run = Run(**vars(settings), **parts)
-    for contradiction in _contradictions(run):
+    for contradiction in contradictions(run):
         raise UserError(contradiction)
     return run
 
@@ -61,81 +60,6 @@ def _refuse_interpolations(value: Any, where: str = "") -> None:
             _refuse_interpolations(inner, where)
     elif isinstance(value, str) and "${" in value:
         raise UserError(f"{where}={value}: must be plain; ${{...}} is resolved in conf/ only")
-
-
-def _contradictions(run: Run) -> Iterator[str]:
-    """What keys say against each other."""
-    if run.processes != "auto" and run.processes > run.workers:
-        yield (
-            f"processes={run.processes}: must be auto or at most workers={run.workers}: "
-            "a process hosts one worker or more"
-        )
-    if run.start == "auto" and run.start_sha256 != "auto":
-        yield f"start_sha256={run.start_sha256}: needs start"
-    if run.nesterov and not run.momentum:
-        yield "nesterov=true: needs momentum above 0"
-    if run.optimiser == "adamw" and run.momentum:
-        yield f"momentum={run.momentum}: must be 0 with optimiser=adamw; it has its betas"
-    if run.algorithm.needs_plain_sgd and run.moments:
-        yield (
-            f"algorithm={run.algorithm.name}: corrects steps of plain SGD; it needs optimiser=sgd "
-            "and momentum=0"
-        )
-    if run.speeds and len(run.speeds) != run.workers:
-        yield (
-            f"speeds={run.speeds}: must be empty or a number for each of the {run.workers} workers"
-        )
-    yield from _unstreamed(run)
-    yield from _misfits(run)
-    if run.batch_size % run.accumulate:
-        yield f"accumulate={run.accumulate}: must divide batch_size={run.batch_size}"
-    if problem := run.algorithm.check(run.workers):
-        yield f"algorithm={run.algorithm.name}: {problem}"
-
-
-def _unstreamed(run: Run) -> Iterator[str]:
-    """What methods, and the moments of optimisers, cannot have in fragments or late."""
-    name = called("algorithm", type(run.algorithm))
-    for key, plain in PLAIN.items():
-        asked, own = getattr(run, key), getattr(run.algorithm, key, plain)
-        if asked != own:
-            yield (
-                f"{key}={asked}: must be {own} with algorithm={name}"
-                if key in vars(run.algorithm)
-                else f"{key}={asked}: algorithm={name} is not made of rounds that have {key}"
-            )
-    at_sync = getattr(run.algorithm, "momentum_at_sync", "keep")
-    if run.delay and run.moments and at_sync != "keep":
-        yield (
-            f"momentum_at_sync={at_sync}: must be keep with delay={run.delay}; moments that arrive "
-            "late would undo steps"
-        )
-    if run.fragments > 1 and run.optimiser == "adamw" and at_sync == "reset":
-        yield (
-            f"momentum_at_sync=reset: must be keep or average with fragments={run.fragments} and "
-            "optimiser=adamw, which counts its steps for all parameters together"
-        )
-
-
-def _misfits(run: Run) -> Iterator[str]:
-    """What the choices of groups say against each other."""
-    task, data = called("task", type(run.task)), called("data", type(run.data))
-    if task not in run.data.tasks and task in PATHS["task"]:
-        serves = f"task={', '.join(run.data.tasks)}" if run.data.tasks else "tasks of its own"
-        yield f"data={data}: serves {serves}, not task={task}"
-    if not isinstance(run.data, run.task.learns_from):
-        yield f"data={data}: is no {run.task.learns_from.__name__}, from which task={task} learns"
-    for group, problem in (("data", run.data.check()), ("model", run.model.check())):
-        if problem:
-            yield f"{group}.{problem}"
-    if not isinstance(run.compression, KINDS):
-        kinds = ", ".join(kind.__name__ for kind in KINDS)
-        yield f"compression: {type(run.compression).__name__} must be a subclass of one of {kinds}"
-    if isinstance(run.compression, Lossy) and not run.algorithm.has_reference:
-        yield (
-            f"compression={called('compression', type(run.compression))}: must be none with "
-            f"algorithm={run.algorithm.name}, whose groups have no point that all workers know"
-        )
 
 
 def build_dataclass(cls: type[T], values: Mapping[str, Any], where: str, known: list[str]) -> T:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from prsgd.algorithms.base import Algorithm
 from prsgd.algorithms.info import RunInfo
+from prsgd.algorithms.participation import taking_part
 from prsgd.config.registry import description
 from prsgd.data.base import DataSet
 from prsgd.distributed.compression import Compression
@@ -24,11 +25,13 @@ from prsgd.fields import (
     choice,
     flag,
     fraction,
+    groups,
     key,
     momentum_at_sync,
     non_negative,
     positive,
     positives,
+    share,
     share_or_progress,
     text,
     whole,
@@ -72,6 +75,8 @@ class Settings:
     fragments: int = whole(1, 1, **COPIED)
     delay: int = whole(0, 0, **COPIED)
     merge: Any = share_or_progress(**COPIED)
+    participation: float = share(1.0, **COPIED)
+    groups: dict[int, int] | None = groups(**COPIED)
     local_steps: list[int] = wholes(**COPIED)
     speeds: list[float] = positives()
     epochs: float = positive(20.0)
@@ -200,7 +205,12 @@ class Run(Settings):
             steps_per_epoch=float(self.steps_per_epoch(samples)),
             lr=lambda t: self.schedule.lr(t, steps, self.lr),
             iid=self.data.partition in ("shared", "iid"),
+            seed=self.seed,
         )
+
+    def wire_bytes(self, payload: int) -> int:
+        """What a worker that takes part sends, so that all of those have the mean of payloads."""
+        return self.compression.wire_bytes(payload, taking_part(self.participation, self.workers))
 
     @property
     def moments(self) -> int:

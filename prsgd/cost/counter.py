@@ -29,12 +29,23 @@ class CountedRows:
         self.x: Array = np.zeros((1, 1))
         self._late: list[Array] = []
 
-    def mean(self, *parts: Part) -> list[Array]:
-        self.counter.count(len(parts), self.size, 0)
+    @property
+    def count(self) -> int:
+        return self.counter.workers
+
+    @property
+    def computing(self) -> Sequence[int]:
+        return range(self.count)
+
+    def own(self, numbers: Sequence[float]) -> Array:
+        return np.zeros((1, 1))
+
+    def mean(self, *parts: Part, among: Sequence[int] | None = None) -> list[Array]:
+        self.counter.enter(len(parts), self.size, 0)
         return [part.rows[0] for part in parts]
 
     def start_mean(self, delay: int, *parts: Part) -> None:
-        self.counter.count(len(parts), self.size, delay)
+        self.counter.enter(len(parts), self.size, delay)
         self._late = [part.rows[0] for part in parts]
 
     def finish_mean(self) -> list[Array]:
@@ -113,20 +124,20 @@ class CommCounter(CountedRows):
     def average(self, at_sync: str, group: int | None = None) -> None:
         vectors = 1 + len(self.moments(at_sync))
         if group is None or group == self.workers:
-            self.count(vectors, self.size, 0)
+            self.enter(vectors, self.size, 0)
         else:
             self.groups[group] = self.groups.get(group, 0) + 1
             self.group_payload_bytes += vectors * self.bytes_of(self.size)
 
     def average_gradients(self) -> None:
-        self.count(1, self.size, 0)
+        self.enter(1, self.size, 0)
 
     def mean_loss(self) -> float:
         self.guessed = True
         self.payload_bytes += 8
         return 1.0
 
-    def count(self, vectors: int, numbers: int, delay: int) -> None:
+    def enter(self, vectors: int, numbers: int, delay: int) -> None:
         """A round of so many vectors of so many numbers."""
         payload = vectors * self.bytes_of(numbers)
         self.rounds += 1

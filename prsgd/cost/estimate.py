@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from prsgd.algorithms.base import Algorithm
+from prsgd.algorithms.info import RunInfo
 from prsgd.config.plan import Plan
 from prsgd.config.schema import Run
 from prsgd.cost.counter import CommCounter
@@ -54,7 +56,7 @@ def communication(run: Run, samples: int, sizes: Sequence[int]) -> CommCounter:
     return counted
 
 
-def seconds(run: Run, plan: Plan, steps: int) -> float:
+def seconds(run: Run, plan: Plan, info: RunInfo) -> float:
     """Seconds of training, from a few gradients measured here; communication is left out."""
     import torch
 
@@ -69,7 +71,7 @@ def seconds(run: Run, plan: Plan, steps: int) -> float:
     for p in model.parameters():
         if p.dim() == 4:
             p.data = p.data.contiguous(memory_format=torch.channels_last)
-    draws = _draws_of_each(run, steps)
+    draws = _draws_of_each(run.algorithm, info)
     laps = []
     for _ in range(GRADIENTS):
         start = time.perf_counter()
@@ -83,11 +85,11 @@ def seconds(run: Run, plan: Plan, steps: int) -> float:
     return busiest * sorted(laps)[GRADIENTS // 2]
 
 
-def _draws_of_each(run: Run, steps: int) -> list[int]:
-    """The batches that each worker draws in T = `steps` steps."""
-    draws = [0] * run.workers
-    for t in range(1, steps + 1):
-        active = run.algorithm.active(t)
-        for worker in range(run.workers) if active is None else active:
+def _draws_of_each(algorithm: Algorithm, info: RunInfo) -> list[int]:
+    """The batches that each worker draws in T steps."""
+    draws = [0] * info.workers
+    for t in range(1, info.steps + 1):
+        active = algorithm.active(t, info)
+        for worker in range(info.workers) if active is None else active:
             draws[worker] += 1
     return draws

@@ -18,6 +18,7 @@ class Network:
     bandwidth: float | None = None  # bytes per second that one process sends; None: not known
     group_bandwidth: float | None = None  # within groups of workers, where it is another
     processes: int | None = None  # P; one for each worker unless it is said
+    jitter: float = 0.0  # standard deviation of a step's time, as a share of its mean
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -135,12 +135,23 @@ class Communicator:
 
     # what the algorithm sends -------------------------------------------------------------------
 
-    def mean(self, parts: list[Tensor], control: Tensor) -> Mean:
-        """The mean over all N workers of each of the (K, D) `parts`.
+    def mean(
+        self, parts: list[Tensor], control: Tensor, among: Sequence[int] | None = None
+    ) -> Mean:
+        """The mean over all N workers, or those `among`, of each of the (K, D) `parts`.
 
         `control` (any number of numbers, on the device) travels with it.
         """
-        return self._mean(parts, self.workers, control, self._group)
+        if among is None:
+            return self._mean(parts, self.workers, control, self._group)
+        shares = self.shares(among)
+        found = self._mean([part * shares for part in parts], self.workers, control, self._group)
+        return found._replace(means=[mean * (self.workers / len(among)) for mean in found.means])
+
+    def shares(self, among: Sequence[int]) -> Tensor:
+        """(K, 1): 1 for each hosted worker of those `among`, and 0 for others."""
+        own = [[float(worker in among)] for worker in self.local_workers]
+        return torch.tensor(own, device=self.device)
 
     def group_means(self, parts: list[Tensor], size: int) -> Iterator[tuple[slice, Mean]]:
         """The same within each group of `size` workers: hosted rows, and their group's mean."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from prsgd.distributed.wire import wire_bytes
-from prsgd.fields import choice, flag, key
+from prsgd.fields import choice, flag, share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -189,17 +189,12 @@ class Sign(Dense):
         return codes.unpack_signs(packed)
 
 
-def ratio() -> Any:
-    """The share of the numbers that is sent."""
-    return key(0.01, "a number above 0 and at most 1", lambda v: 0 < v <= 1)
-
-
 @dataclass
 class Sparse(Lossy):
     """A share of the numbers. The others count as 0."""
 
     error_feedback: bool = flag(True)
-    ratio: float = ratio()
+    ratio: float = share(0.01)  # of the numbers, that are sent
 
     def kept(self, numbers: int) -> int:
         """How many of so many numbers are sent."""

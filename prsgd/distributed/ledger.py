@@ -24,6 +24,7 @@ class Round:
     drifts: Tensor | None  # (K,), |x_i - mean|^2 before it; None where no x_i was averaged
     local_steps: list[int]  # steps of each of the N workers since the last round
     delay: int = 0  # steps after which its mean is used
+    download_bytes: float = 0.0  # fetched by workers that were idle, mean over those taking part
 
     @staticmethod
     def of(
@@ -33,11 +34,12 @@ class Round:
         local_steps: list[int],
         group: int | None = None,
         delay: int = 0,
+        download_bytes: float = 0.0,
     ) -> Round:
         """The round that brought this mean."""
         control = None if found.control is None else found.control.clone()
         sent = found.payload_bytes, found.seconds
-        return Round(step, group, *sent, control, drifts, local_steps, delay)
+        return Round(step, group, *sent, control, drifts, local_steps, delay, download_bytes)
 
 
 @dataclass
@@ -49,6 +51,7 @@ class Ledger:
 
     rounds: int = 0
     payload_bytes: int = 0
+    download_bytes: float = 0.0
     group_rounds: int = 0
     group_payload_bytes: int = 0
     comm_seconds: float = 0.0  # all-reduces, as the last process to arrive sees them
@@ -78,6 +81,7 @@ class Ledger:
         if round.group is None:
             self.rounds += 1
             self.payload_bytes += round.payload_bytes
+            self.download_bytes += round.download_bytes
             self.burst.add(round.step, round.payload_bytes, round.delay)
         else:
             self.group_rounds += 1

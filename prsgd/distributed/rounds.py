@@ -39,6 +39,7 @@ def close_rounds(ledger: Ledger, communicator: Communicator) -> list[dict[str, A
                 "local_steps": r.local_steps,
                 "drift": float(drift[place]),
                 "payload_bytes": r.payload_bytes,
+                "download_bytes": r.download_bytes,
                 "seconds": seconds,
             }
         )

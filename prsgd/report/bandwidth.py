@@ -92,6 +92,8 @@ def said(network: Network, any_bandwidth: bool = False) -> str:
         parts[1] += f" and {network.bandwidth / MBIT:g} Mbit/s"
     if network.group_bandwidth is not None:
         parts.append(f"{network.group_bandwidth / MBIT:g} Mbit/s within groups")
+    if network.jitter:
+        parts.append(f"step times that scatter by {network.jitter:.0%}")
     return ", ".join(parts)
 
 

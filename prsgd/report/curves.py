@@ -64,6 +64,7 @@ class Curve:
             plain
             and uncoded
             and is_whole
+            and self.config.get("algorithm.weights", "steps") == "steps"
             and self.config["algorithm"] in ("prsgd", "prsgd_heterogeneous")
         )
 

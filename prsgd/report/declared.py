@@ -7,7 +7,8 @@ Beside figures (see `specs`) it may say that each curve is drawn at its best val
 
 and that time is drawn as it would be on a network:
 
-    network: {latency_ms: 1, bandwidth_mbit: 100, group_bandwidth_mbit: 10000, processes: 8}
+    network: {latency_ms: 1, bandwidth_mbit: 100, group_bandwidth_mbit: 10000, processes: 8,
+              jitter: 0.2}
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from prsgd.run_folder import unreadable
 
 BEST = ("best_of", "best_by")
 NETWORK = "network"
-OF_NETWORK = ("latency_ms", "bandwidth_mbit", "group_bandwidth_mbit", "processes")
+OF_NETWORK = ("latency_ms", "bandwidth_mbit", "group_bandwidth_mbit", "processes", "jitter")
+
+ALLOWED = (("latency_ms", 0), ("jitter", 0))  # though they are not above 0
 
 
 @dataclass(frozen=True)
@@ -103,17 +106,17 @@ def declared_network(group: Group) -> Network | None:
 
 def asked_network(given: Mapping[str, Any]) -> Network | None:
     """The network of these options; None where nothing is asked. Its latency is 0 unless given."""
-    latency, *speeds, processes = (given.get(name) for name in OF_NETWORK)
+    latency, *speeds, processes, jitter = (given.get(name) for name in OF_NETWORK)
     for name, value in given.items():
         is_right = type(value) in (int, float) and isfinite(value) and value > 0
-        if value is not None and not is_right and (name, value) != ("latency_ms", 0):
+        if value is not None and not is_right and (name, value) not in ALLOWED:
             raise UserError(f"{name}={value}: must be a number above 0")
     if type(processes) is float:
         raise UserError(f"processes={processes}: must be a whole number")
     if not any(value is not None for value in given.values()):
         return None
     between, within = (speed and speed * MBIT for speed in speeds)
-    return Network((latency or 0) / 1000, between, within, processes)
+    return Network((latency or 0) / 1000, between, within, processes, jitter or 0.0)
 
 
 def check_criterion(name: str, by: Any, measures: Measures) -> None:

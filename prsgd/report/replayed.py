@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from prsgd.algorithms.participation import taking_part
 from prsgd.config.registry import class_named
+from prsgd.cost.clocks import Averaging, Pace, clocks
 from prsgd.cost.network import Network, round_seconds
 from prsgd.cost.replay import Transfer, replay
 from prsgd.distributed.compression import Compression
 from prsgd.errors import UserError
 from prsgd.report.curves import Curve, Group
 from prsgd.report.runs import RunRecord
+from prsgd.rng import Purpose, generator
 
 SECONDS = "train_seconds"
 
@@ -27,33 +31,69 @@ class Replayed:
         """A `UserError` where its records do not say what that takes."""
         self.run = run
         self.workers: int = run.config["workers"]
+        share = run.config.get("algorithm.participation", 1.0)
+        self.taking_part = taking_part(share, self.workers)
         self.delay = int(run.config.get("algorithm.delay", 0))
         self.compression = compression_of(run)
         self.step_seconds = step_seconds(run)
         self._transfer = cache(self.transfer_seconds)
+        self._clock = cache(self.clock)
 
     def seconds(self, network: Network) -> Any:
         """When each row of metrics.csv would be due. Evaluation takes no time."""
-        step, rounds = self.step_seconds * self.hosted(network), self.run.rounds
-        columns = (rounds[name] for name in ("virtual_time", "payload_bytes", "group"))
-        transfers = [
-            Transfer(step * t, step * (t + self.delay), self._transfer(payload, group, network))
-            for t, payload, group in zip(*columns, strict=True)
-        ]
-        clock = step * self.run.metrics["virtual_time"]
-        stalls = replay(transfers, float(clock.iloc[-1]))
-        return np.array([stalls.time(computed) for computed in clock])
+        clock = self._clock(network.processes or self.workers, network.jitter)
+        stalls = replay(self.transfers(clock, network), clock[-1])
+        return np.array([stalls.time(clock[t]) for t in self.run.metrics["step"]])
+
+    def clock(self, processes: int, jitter: float) -> Any:
+        """(T + 1,): seconds of computing until each step is done."""
+        rounds = self.run.rounds
+        columns = rounds["step"], rounds["group"], self.local_steps()
+        averagings = [Averaging(*row) for row in zip(*columns, strict=True)]
+        pace = Pace(self.run.config["speeds"] or [1.0] * self.workers, jitter)
+        steps, draws = int(self.run.metrics["step"].iloc[-1]), self.run.config["seed"]
+        ends = clocks(
+            averagings, steps, self.delay, processes, pace, generator(Purpose.JITTER, draws)
+        )
+        return self.step_seconds * ends
+
+    def transfers(self, clock: Any, network: Network) -> Iterator[Transfer]:
+        """What is sent, in order: before a round, what those fetch who were idle in the last."""
+        rounds, last, before = self.run.rounds, len(clock) - 1, 0
+        columns = rounds["step"], rounds["payload_bytes"], rounds["group"], self.fetched()
+        for t, payload, group, fetched in zip(*columns, strict=True):
+            if fetched and network.processes != 1:
+                assert network.bandwidth is not None
+                seconds = network.latency + fetched / network.bandwidth
+                yield Transfer(clock[before], clock[before], seconds)
+            due = clock[min(t + self.delay, last)]
+            yield Transfer(clock[t], due, self._transfer(payload, group, network))
+            before = t
+
+    def fetched(self) -> Any:
+        """Before each round, the bytes of a worker that was idle in the last one; 0 without one."""
+        if "download_bytes" not in self.run.rounds:
+            return np.zeros(len(self.run.rounds))
+        takes_part = np.array(self.local_steps()) > 0
+        newcomers = (takes_part[1:] & ~takes_part[:-1]).sum(1)
+        together = self.taking_part * self.run.rounds["download_bytes"].to_numpy()
+        return together / np.maximum(1, [0, *newcomers])
+
+    def local_steps(self) -> list[list[int]]:
+        """Of each of the N workers, for each round."""
+        return [_steps(text, self.workers) for text in self.run.rounds["local_steps"].map(str)]
 
     def hosted(self, network: Network) -> int:
-        """Workers of the busiest process."""
-        return -(-self.workers // (network.processes or self.workers))
+        """Workers of the busiest process, of those that take part."""
+        return -(-self.taking_part // (network.processes or self.taking_part))
 
     def transfer_seconds(self, payload: int, group: int, network: Network) -> float:
         """Seconds of a round among `group` workers, of whom each hands over `payload` bytes."""
         hosted = min(group, self.hosted(network))
         if group < self.workers and network.group_bandwidth is not None:
             network = replace(network, bandwidth=network.group_bandwidth)
-        return round_seconds(self.compression, int(payload), int(group), int(hosted), network)
+        among = min(int(group), self.taking_part)
+        return round_seconds(self.compression, int(payload), among, int(hosted), network)
 
 
 def compression_of(run: RunRecord) -> Compression:
@@ -77,9 +117,17 @@ def step_seconds(run: RunRecord) -> float:
     return float(busy / (last["step"] * hosted * _share_of_active(run)))
 
 
+def _steps(text: str, workers: int) -> list[int]:
+    """Those of each worker, of whom a record has one for all where they are equal."""
+    steps = [*map(int, text.split())]
+    return steps * workers if len(steps) == 1 else steps
+
+
 def _share_of_active(run: RunRecord) -> float:
     """Of all workers those that compute in a step, on average."""
-    steps = [np.array(text.split(), float) for text in run.rounds["local_steps"].map(str)]
+    steps = [
+        np.array(_steps(text, run.config["workers"])) for text in run.rounds["local_steps"].map(str)
+    ]
     most = sum(of_round.max() for of_round in steps)
     return float(sum(of_round.mean() for of_round in steps) / most) if most else 1.0
 

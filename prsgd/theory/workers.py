@@ -33,6 +33,8 @@ class ProblemWorkers:
         self.momentum = momentum
         self.rng = np.random.default_rng(seed)
         self.rounds = 0
+        self.count = workers
+        self.computing: Sequence[int] = range(workers)
         self.scalars: dict[str, float] = {}
         self._per_worker: dict[str, Array] = {}
         self._replicated: dict[str, Array] = {}
@@ -42,19 +44,21 @@ class ProblemWorkers:
         """G_i at x_i of the active workers, and 0 of the others."""
         self.seen = self.x.copy()
         self.g = self.problem.sample(self.x, self.rng)
-        if active is not None:
-            idle = np.setdiff1d(np.arange(len(self.x)), active)
-            self.g[idle] = 0
+        self.computing = range(self.count) if active is None else active
+        self.g[np.setdiff1d(np.arange(self.count), self.computing)] = 0
 
     def optimizer_step(self, lr: Rate) -> None:
+        own = [*self.computing]
         if self.momentum:
-            self.m *= self.momentum
-            self.m += self.g
-        self.x -= lr * (self.m if self.momentum else self.g)
+            self.m[own] = self.momentum * self.m[own] + self.g[own]
+        self.x[own] -= lr * (self.m if self.momentum else self.g)[own]
 
-    def mean(self, *parts: Part) -> list[Array]:
+    def own(self, numbers: Sequence[float]) -> Array:
+        return np.array(numbers)[:, None, None]
+
+    def mean(self, *parts: Part, among: Sequence[int] | None = None) -> list[Array]:
         self._close_round()
-        return [part.rows.mean(0) for part in parts]
+        return [part.rows[slice(None) if among is None else [*among]].mean(0) for part in parts]
 
     def start_mean(self, delay: int, *parts: Part) -> None:
         self._late = self.mean(*parts)
@@ -131,11 +135,12 @@ def run(
     weigh: bool = False,
 ) -> Trace:
     """Run T = `steps` steps. The error is a mean over steps, weighted by γ with `weigh`."""
-    algorithm.begin(RunInfo(len(workers.x), steps, steps, lambda t: lr), workers)  # type: ignore[arg-type,return-value]
+    info = RunInfo(len(workers.x), steps, steps, lambda t: lr)  # type: ignore[arg-type,return-value]
+    algorithm.begin(info, workers)
     total, weights = np.zeros(workers.x.shape[1]), 0.0
     drift = np.zeros_like(total)
     for t in range(1, steps + 1):
-        active = algorithm.active(t)
+        active = algorithm.active(t, info)
         rate = algorithm.lr(t, lr)  # type: ignore[arg-type]
         share = 1.0 if active is None else len(active) / len(workers.x)
         weight = share * (float(np.max(rate)) if weigh else 1.0)

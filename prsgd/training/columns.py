@@ -10,6 +10,7 @@ from torch import Tensor
 
 from prsgd.algorithms.info import Part
 from prsgd.distributed.communicator import Communicator, Mean
+from prsgd.distributed.compression import FLOAT32
 from prsgd.distributed.late import Late
 from prsgd.distributed.ledger import Round
 from prsgd.training.differences import Differences
@@ -49,12 +50,23 @@ class Columns:
             self.differences = Differences(compressor, seed, place, *own)
         self._under_way: UnderWay | None = None
 
+    @property
+    def count(self) -> int:
+        return self.workers.count
+
+    @property
+    def computing(self) -> Sequence[int]:
+        return self.workers.computing
+
+    def own(self, numbers: Sequence[float]) -> Tensor:
+        return self.workers.own(numbers)
+
     @torch.no_grad()
-    def mean(self, *parts: Part) -> list[Tensor]:
+    def mean(self, *parts: Part, among: Sequence[int] | None = None) -> list[Tensor]:
         workers = self.workers
-        found = self._mean(parts, workers.control(), workers.t, workers.communicator)
+        found = self._mean(parts, workers.control(), workers.t, workers.communicator, among)
         x = self.x if parts[0].rows is self.x else None
-        self._enter(found, x, workers.t, 0, workers.take_local_steps())
+        self._enter(found, x, workers.t, 0, workers.take_local_steps(), among)
         return found.means
 
     @torch.no_grad()
@@ -129,15 +141,35 @@ class Columns:
         return self.workers.replicated(name)[self.columns]
 
     def _mean(
-        self, parts: Sequence[Part], control: Tensor, t: int, communicator: Communicator
+        self,
+        parts: Sequence[Part],
+        control: Tensor,
+        t: int,
+        communicator: Communicator,
+        among: Sequence[int] | None = None,
     ) -> Mean:
         """The mean of each part, in step t."""
         communicator.enter_step(t)
         if self.differences:
-            return self.differences.mean(parts, control, t, communicator)
-        return communicator.mean([part.rows for part in parts], control)
+            return self.differences.mean(parts, control, t, communicator, among)
+        return communicator.mean([part.rows for part in parts], control, among)
 
-    def _enter(self, found: Mean, x: Tensor | None, t: int, delay: int, steps: list[int]) -> None:
+    def _enter(
+        self,
+        found: Mean,
+        x: Tensor | None,
+        t: int,
+        delay: int,
+        steps: list[int],
+        among: Sequence[int] | None = None,
+    ) -> None:
         """Into the ledger; x (K, D) are the x_i that were averaged, None where others were."""
-        drifts = None if x is None else self.workers.squared_distances(x, found.means[0])
-        self.workers.ledger.append(Round.of(found, t, drifts, steps, delay=delay))
+        workers, download = self.workers, 0.0
+        drifts = None if x is None else workers.squared_distances(x, found.means[0])
+        if among is not None:
+            numbers = sum(mean.numel() for mean in found.means)
+            download = workers.take_newcomers(among) / len(among) * FLOAT32 * numbers
+            if drifts is not None:
+                drifts *= workers.communicator.shares(among)[:, 0] * workers.count / len(among)
+        round = Round.of(found, t, drifts, steps, delay=delay, download_bytes=download)
+        workers.ledger.append(round)

@@ -51,20 +51,31 @@ class Differences:
             scalars[APART] = 1.0
 
     def mean(
-        self, parts: Sequence[Part], control: Tensor, t: int, communicator: Communicator
+        self,
+        parts: Sequence[Part],
+        control: Tensor,
+        t: int,
+        communicator: Communicator,
+        among: Sequence[int] | None = None,
     ) -> Mean:
-        """The mean of each part over all workers, as it arrives in the round of step t."""
+        """The mean of each part over all workers, or those `among`, as it arrives in step t."""
         points = [self._point(part, place) for place, part in enumerate(parts)]
         rows = [part.rows - point for part, point in zip(parts, points, strict=True)]
         places = range(len(parts) if self.compressor.error_feedback else 0)
         residuals = [self._residual(parts[place], place) for place in places]
         for own, e in zip(rows, residuals, strict=False):
             own += e
+        shares = None if among is None else communicator.shares(among)
+        rows = rows if shares is None else [own * shares for own in rows]
         where = [self.seed, t, *self.place]
         found, sent = compressed_mean(self.compressor, communicator, rows, control, where)
         for e, own, message in zip(residuals, rows, sent, strict=False):
-            torch.sub(own, message, out=e)
-        means = [point + mean for point, mean in zip(points, found.means, strict=True)]
+            if shares is None:
+                torch.sub(own, message, out=e)
+            else:
+                e.mul_(1 - shares).add_(own - message)
+        times = 1.0 if among is None else communicator.workers / len(among)
+        means = [point + times * mean for point, mean in zip(points, found.means, strict=True)]
         for place, (part, mean) in enumerate(zip(parts, means, strict=True)):
             if isinstance(part.reference, str) and part.reference == "mean":
                 self.replicated(f"{NAME}/mean{place}").copy_(mean)

@@ -44,7 +44,7 @@ def loop(
         session.measure(0)
     session.clock.start()
     for t in range(start + 1, session.steps + 1):
-        workers.compute_gradients(algorithm.active(t), signal=interrupt())
+        workers.compute_gradients(algorithm.active(t, metrics.info), signal=interrupt())
         lr = metrics.lr(t)
         algorithm.step(t, lr, workers)
         if t == session.steps:

@@ -60,7 +60,9 @@ class Metrics:
             float(workers.communicator.gather_workers(sums).sum())
             for sums in (workers.loss_sums, workers.norm_sums)
         )
-        model, drift = workers.consensus(self.run.algorithm.eval_params(workers))
+        model, drift = workers.consensus(
+            self.run.algorithm.eval_params(workers), self.run.algorithm.among(workers)
+        )
         train, test = self._evaluate(model)
         draws = self._draws_since_row(t)
         seconds = self.clock.seconds - self._row_seconds
@@ -77,7 +79,8 @@ class Metrics:
             "g2": norms / draws if draws else float("nan"),
             "virtual_time": self._virtual_time + self._virtual_seconds(workers.local_steps),
             "payload_bytes": ledger.payload_bytes,
-            "wire_bytes": self.run.compression.wire_bytes(ledger.payload_bytes, self.run.workers),
+            "wire_bytes": self.run.wire_bytes(ledger.payload_bytes) + ledger.download_bytes,
+            "download_bytes": ledger.download_bytes,
             "burst_bytes": ledger.burst.largest,
             "group_round": ledger.group_rounds,
             "group_payload_bytes": ledger.group_payload_bytes,

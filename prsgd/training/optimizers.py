@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -16,7 +17,7 @@ class Optimizer(Protocol):
     moments: dict[str, Tensor]  # the moments by name, each (K, D); an averaging may send them
     corrections: dict[str, Tensor]  # what they are divided by: (N, 1) of all workers, float64
 
-    def count_step(self, workers: list[int]) -> None:
+    def count_step(self, workers: Sequence[int]) -> None:
         """These of all N workers take a step; every process counts alike."""
 
     def step(self, x: Tensor, g: Tensor, lr: float, rows: slice = ALL) -> None:
@@ -72,7 +73,7 @@ class SGD:
         self.moments = {"m": zeros_like(x)} if momentum else {}
         self.corrections: dict[str, Tensor] = {}
 
-    def count_step(self, workers: list[int]) -> None:
+    def count_step(self, workers: Sequence[int]) -> None:
         pass
 
     def step(self, x: Tensor, g: Tensor, lr: float, rows: slice = ALL) -> None:
@@ -115,9 +116,10 @@ class AdamW:
         self.corrections = {name: zeros.clone() for name in self.moments}
         self.hosted = slice(hosted.start, hosted.stop)
 
-    def count_step(self, workers: list[int]) -> None:
+    def count_step(self, workers: Sequence[int]) -> None:
         for name, c in self.corrections.items():
-            c[workers] = self.betas[name] * c[workers] + (1 - self.betas[name])
+            own = [*workers]
+            c[own] = self.betas[name] * c[own] + (1 - self.betas[name])
 
     def step(self, x: Tensor, g: Tensor, lr: float, rows: slice = ALL) -> None:
         x, g = x[rows], g[rows]

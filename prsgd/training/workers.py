@@ -91,9 +91,11 @@ class RowWorkers:
         self.loss_sums = zeros.clone()  # (K,), sums since the last row
         self.norm_sums = zeros.clone()  # (K,), sums of |G_i|^2
         self.draws = torch.zeros(rows, dtype=torch.int64)  # (K,), batches drawn so far
-        self.computing = list(range(communicator.workers))  # workers that do in this step
+        self.count = communicator.workers  # N
+        self.computing: Sequence[int] = range(self.count)  # workers that do in this step
         self.active = list(communicator.local_workers)  # those of them that are hosted
         self.local_steps = [0] * communicator.workers  # (N,), steps since the last round
+        self.informed: Sequence[int] = range(self.count)  # workers that know the last mean
         self.scalars: dict[str, float] = {}
         self._per_worker: dict[str, Tensor] = {}
         self._replicated: dict[str, Tensor] = {}
@@ -142,7 +144,7 @@ class RowWorkers:
         self._signal = signal
         self.gradients_are_equal = False
         self.communicator.enter_step(self.t)
-        self.computing = list(range(self.communicator.workers) if active is None else active)
+        self.computing = range(self.count) if active is None else active
         for worker in self.computing:
             self.local_steps[worker] += 1
         self.active = [w for w in self.communicator.local_workers if w in self.computing]
@@ -193,8 +195,12 @@ class RowWorkers:
             row = worker - self.communicator.local_workers.start
             self.optimizer.step(self.x, self.g, lr, slice(row, row + 1))
 
-    def mean(self, *parts: Part) -> list[Tensor]:
-        return self.all.mean(*parts)
+    def own(self, numbers: Sequence[float]) -> Tensor:
+        hosted = self.communicator.local_workers
+        return self.x.new_tensor(numbers[hosted.start : hosted.stop]).unsqueeze(1)
+
+    def mean(self, *parts: Part, among: Sequence[int] | None = None) -> list[Tensor]:
+        return self.all.mean(*parts, among=among)
 
     def start_mean(self, delay: int, *parts: Part) -> None:
         self.all.start_mean(delay, *parts)
@@ -281,6 +287,21 @@ class RowWorkers:
         strange = torch.tensor(float(not all(bool(torch.isfinite(s).all()) for s in state)))
         return not self.communicator.all_reduce_sum(strange)
 
+    @torch.no_grad()
+    def take_newcomers(self, among: Sequence[int]) -> int:
+        """How many of those that take part in a round did not know the last mean.
+
+        From here on only they know it. BatchNorm statistics, which evaluation alone reads, are
+        pooled over them for all others.
+        """
+        newcomers = len({*among} - {*self.informed})
+        self.informed = among
+        statistics = pooled(self.communicator.gather_workers(self.s)[[*among]]).to(self.s)
+        for row, worker in enumerate(self.communicator.local_workers):
+            if worker not in among:
+                self.s[row] = statistics
+        return newcomers
+
     def control(self) -> Tensor:
         """(2,): the losses since the last row, summed over the hosted workers, and the signal."""
         control = torch.zeros(2, device=self.communicator.device)
@@ -312,15 +333,19 @@ class RowWorkers:
         return torch.stack(distances)
 
     @torch.no_grad()
-    def consensus(self, eval_params: Tensor | None) -> tuple[nn.Module, float]:
+    def consensus(
+        self, eval_params: Tensor | None, among: Sequence[int] | None = None
+    ) -> tuple[nn.Module, float]:
         """The model to evaluate, at `eval_params` (D,) or at x̄, and the drift from x̄.
 
-        BatchNorm's statistics are pooled over the workers. The module is the same at every call.
+        x̄ is the mean of the workers `among`, or of all. BatchNorm's statistics are pooled over
+        them. The module is the same at every call.
         """
         silent = torch.zeros(2, device=self.communicator.device)
-        mean = self.communicator.mean([self.x], silent).means[0].clone()
-        distances = self.communicator.gather_workers(self.squared_distances(self.x, mean))
-        statistics = pooled(self.communicator.gather_workers(self.s)).to(self.s)
+        mean = self.communicator.mean([self.x], silent, among).means[0].clone()
+        those = slice(None) if among is None else [*among]
+        distances = self.communicator.gather_workers(self.squared_distances(self.x, mean))[those]
+        statistics = pooled(self.communicator.gather_workers(self.s)[those]).to(self.s)
         x = mean if eval_params is None else eval_params.clone()
         bind_views(self._consensus_model, x, statistics)
         set_consensus(self._consensus_model, self.models, self.communicator)
@@ -358,6 +383,7 @@ class RowWorkers:
         return {
             "t": self.t,
             "local_steps": self.local_steps,
+            "informed": [*self.informed],
             "scalars": self.scalars,
             "fragments": self._fragment_scalars,
             "names": names,
@@ -368,6 +394,7 @@ class RowWorkers:
         """Take over what `counters` returned, and make the tensors that it names."""
         self.t = counters["t"]
         self.local_steps = counters["local_steps"]
+        self.informed = counters.get("informed", range(self.count))
         self.scalars.clear()
         self.scalars |= counters["scalars"]
         self._fragments, self._fragment_scalars = [], counters.get("fragments", [])
