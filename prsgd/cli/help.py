@@ -45,6 +45,8 @@ Examples:
   prsgd train -m algorithm=prsgd,slowmo,scaffold workers=8   methods side by side
   prsgd train -m compression=none,int8,topk                  smaller messages side by side
   prsgd train algorithm=diloco fragments=4 delay=2 merge=0.5 parts that travel while workers go on
+  prsgd train workers=16 participation=0.25                  4 of 16 workers in each round
+  prsgd train algorithm=diloco 'groups={2: 4}' interval=16   pairs average between the rounds
 
 Several machines: start torchrun on each. `out` must be a folder that all of them see.
   torchrun --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 \\
@@ -78,6 +80,8 @@ def train_help() -> str:
     ]
     for group in GROUPS:
         parts += ["", f"{group}=...", *choices_of(group)]
+    parts += ["", "+method=...  (methods of papers that are settings of the above)"]
+    parts += [f"  {path.stem:<21}{title(path)}" for path in files("method")]
     parts += ["", "+experiment=...  (whole runs and sweeps, written down once)"]
     parts += [f"  {path.stem:<21}{title(path)}" for path in files("experiment")]
     return "\n".join([*parts, "", EXAMPLES])

@@ -94,6 +94,10 @@ def _misfits(run: Run) -> Iterator[str]:
     if not isinstance(run.compression, KINDS):
         kinds = ", ".join(kind.__name__ for kind in KINDS)
         yield f"compression: {type(run.compression).__name__} must be a subclass of one of {kinds}"
+    coded = run.compression
+    if isinstance(coded, Lossy) and coded.residual_decay < 1 and not coded.error_feedback:
+        decay = f"compression.residual_decay={coded.residual_decay}"
+        yield f"{decay}: needs compression.error_feedback=true"
     if isinstance(run.compression, Lossy) and not run.algorithm.has_reference:
         yield (
             f"compression={called('compression', type(run.compression))}: must be none with "

@@ -11,6 +11,8 @@ from hydra.errors import HydraException
 
 from prsgd.config.choices import known_keys, unknown_choice, unknown_key
 
+PRESETS = ("experiment", "method")  # groups that set keys of others, and have no default
+
 
 def explain(error: Exception, arguments: Sequence[str], folders: Sequence[Path]) -> str:
     """The line for an error that Hydra raised over these arguments.
@@ -28,8 +30,8 @@ def explain(error: Exception, arguments: Sequence[str], folders: Sequence[Path])
     if found := re.search(r"An item is already at '([^']+)'", message):
         return f"+{found[1]}: the key is there already; leave out the +"
     if found := re.search(r"Could not override '([^']+)'", message):
-        if found[1] == "experiment":
-            return "experiment: say +experiment=NAME, as no experiment is chosen by default"
+        if found[1] in PRESETS:
+            return f"{found[1]}: say +{found[1]}=NAME, as no {found[1]} is chosen by default"
         return unknown_key(found[1], known_keys())
     line = next((line.strip() for line in message.splitlines() if line.strip()), repr(error))
     return f"cannot read the arguments: {line}"
@@ -56,7 +58,7 @@ def _unreadable(argument: str) -> str:
 
 
 def with_source(message: str, arguments: Sequence[str]) -> str:
-    """The line of a refusal; it names the experiment that gave a key which the user did not type.
+    """The line of a refusal; it names the preset that gave a key which the user did not type.
 
     Only a key that does not fit is known to have been given: others may have their default.
     """
@@ -64,7 +66,7 @@ def with_source(message: str, arguments: Sequence[str]) -> str:
         return message
     key = re.split("[:= ]", message, maxsplit=1)[0]
     typed = [argument.lstrip("+~").partition("=")[0] for argument in arguments]
-    experiment = next((a for a in arguments if a.startswith("+experiment=")), None)
-    if experiment and key not in typed:
-        return f"{message} ({experiment} sets it)"
+    presets = [a for a in arguments if a.startswith(tuple(f"+{name}=" for name in PRESETS))]
+    if presets and key not in typed:
+        return f"{message} ({' or '.join(presets)} sets it)"
     return message

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from prsgd.distributed.wire import wire_bytes
-from prsgd.fields import choice, flag, share
+from prsgd.fields import choice, flag, fraction, share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,11 +63,12 @@ class Uncompressed(Compression):
 class Lossy(Compression):
     """A representation that loses something. What it loses may be sent in a later round.
 
-    With error feedback e_i, which is 0 at first, worker i sends C(Δ_i + e_i), and then e_i is
-    Δ_i + e_i less what that means.
+    With error feedback e_i, which is 0 at first, worker i sends C(Δ_i + β e_i), and then e_i is
+    Δ_i + β e_i less what that means. β is 1, or less as in SparseLoCo.
     """
 
     error_feedback: bool = flag(False)
+    residual_decay: float = fraction(1.0, one=True, kw_only=True)  # β
 
 
 @dataclass

@@ -64,7 +64,7 @@ class Differences:
         places = range(len(parts) if self.compressor.error_feedback else 0)
         residuals = [self._residual(parts[place], place) for place in places]
         for own, e in zip(rows, residuals, strict=False):
-            own += e
+            own.add_(e, alpha=self.compressor.residual_decay)
         shares = None if among is None else communicator.shares(among)
         rows = rows if shares is None else [own * shares for own in rows]
         where = [self.seed, t, *self.place]
