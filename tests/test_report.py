@@ -467,8 +467,9 @@ def as_version_1(folder: Path) -> None:
     record = yaml.safe_load((folder / "config.yaml").read_text())
     record = {**record, "version": 1}
     del record["tables"]
-    metrics = pd.read_csv(folder / "metrics.csv").drop(columns=[*NEW_COLUMNS])
-    metrics.to_csv(folder / "metrics.csv", index=False)
+    for name in ("metrics.csv", "rounds.csv"):
+        records = pd.read_csv(folder / name).drop(columns=[*NEW_COLUMNS], errors="ignore")
+        records.to_csv(folder / name, index=False)
     for group in GROUPS:
         cls = known_class(group, record[group])
         assert cls is not None

@@ -215,9 +215,10 @@ def test_a_run_of_version_1_is_gone_on_with(
     train_here: Callable, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = small_run(**RUNS[name])
-    columns = [c for c in run_folder.AFTER_METRICS if c not in run_folder.NEW_COLUMNS]
     with monkeypatch.context() as earlier:
-        earlier.setattr(run_folder, "AFTER_METRICS", columns)
+        for columns in ("AFTER_METRICS", "ROUNDS"):
+            old = [c for c in getattr(run_folder, columns) if c not in run_folder.NEW_COLUMNS]
+            earlier.setattr(run_folder, columns, old)
         train_here(run, "whole")
         _, folder = train_here(run, "stopped", stopping_at(9))
     as_version_1(folder)

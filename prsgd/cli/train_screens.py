@@ -15,7 +15,8 @@ from prsgd.run_folder import ENDED, RunFolder
 
 def show_plan(planned: Sequence[PlannedRun]) -> None:
     """What a dry run prints."""
-    lines, seconds = zip(*map(forecast, planned), strict=True)
+    measured: dict[str, float] = {}
+    lines, seconds = zip(*(forecast(own, measured) for own in planned), strict=True)
     table = Table(*lines[0], box=box.SIMPLE_HEAD, pad_edge=False)
     for line in lines:
         table.add_row(*cells(line.values()))
@@ -26,8 +27,8 @@ def show_plan(planned: Sequence[PlannedRun]) -> None:
     say(f"{counted}, {left}; nothing was started")
 
 
-def forecast(planned: PlannedRun) -> tuple[dict[str, str], float]:
-    """A line of the plan, and the seconds of training in it."""
+def forecast(planned: PlannedRun, measured: dict[str, float]) -> tuple[dict[str, str], float]:
+    """A line of the plan, and the seconds of training in it; `measured` is `estimate.seconds`'s."""
     run, steps = planned.run, planned.steps
     cost = estimate.communication(run, run.samples(), planned.sizes or estimate.sizes(run))
     about = "about " if cost.guessed else ""
@@ -39,7 +40,9 @@ def forecast(planned: PlannedRun) -> tuple[dict[str, str], float]:
         sent += f", {amount(cost.burst.largest)} at once"
     status = planned.folder.status()[0]
     done = status in ENDED
-    seconds = 0.0 if done else estimate.seconds(run, planned.plan, run.info(run.samples()))
+    seconds = (
+        0.0 if done else estimate.seconds(run, planned.plan, run.info(run.samples()), measured)
+    )
     line = {
         "run": planned.folder.path.name,
         "model": run.model.title,

@@ -10,6 +10,7 @@ from prsgd.algorithms.info import RunInfo
 from prsgd.config.plan import Plan
 from prsgd.config.schema import Run
 from prsgd.cost.counter import CommCounter
+from prsgd.distributed.placement import placement
 from prsgd.distributed.wire import BYTES_PER_NUMBER
 
 FLOAT32 = 4  # bytes
@@ -56,11 +57,23 @@ def communication(run: Run, samples: int, sizes: Sequence[int]) -> CommCounter:
     return counted
 
 
-def seconds(run: Run, plan: Plan, info: RunInfo) -> float:
-    """Seconds of training, from a few gradients measured here; communication is left out."""
-    import torch
+def seconds(run: Run, plan: Plan, info: RunInfo, measured: dict[str, float]) -> float:
+    """Seconds of training, from a few gradients measured here; communication is left out.
 
-    from prsgd.distributed.placement import placement
+    `measured` keeps what a gradient takes, as the runs of a sweep often have the same.
+    """
+    alike = run.model, run.data, run.task, run.batch_size, plan.threads, plan.device, plan.precision
+    if (key := repr(alike)) not in measured:
+        measured[key] = _gradient_seconds(run, plan)
+    draws = _draws_of_each(run.algorithm, info)
+    hosted = placement(run.workers, plan.processes)
+    busiest = max(sum(draws[worker] for worker in workers) for workers in hosted)
+    return busiest * measured[key]
+
+
+def _gradient_seconds(run: Run, plan: Plan) -> float:
+    """The median of a few."""
+    import torch
 
     torch.set_num_threads(plan.threads)
     device = torch.device(plan.device)
@@ -71,7 +84,6 @@ def seconds(run: Run, plan: Plan, info: RunInfo) -> float:
     for p in model.parameters():
         if p.dim() == 4:
             p.data = p.data.contiguous(memory_format=torch.channels_last)
-    draws = _draws_of_each(run.algorithm, info)
     laps = []
     for _ in range(GRADIENTS):
         start = time.perf_counter()
@@ -80,9 +92,7 @@ def seconds(run: Run, plan: Plan, info: RunInfo) -> float:
         torch.autograd.backward(loss)
         loss.item()
         laps.append(time.perf_counter() - start)
-    hosted = placement(run.workers, plan.processes)
-    busiest = max(sum(draws[worker] for worker in workers) for workers in hosted)
-    return busiest * sorted(laps)[GRADIENTS // 2]
+    return sorted(laps)[GRADIENTS // 2]
 
 
 def _draws_of_each(algorithm: Algorithm, info: RunInfo) -> list[int]:
