@@ -387,7 +387,7 @@ REFUSED = {
     ),
     "algorithm=easgd merge=0.5": "merge=0.5: algorithm=easgd is not made of rounds that have merge",
     "algorithm.order=literal fragments=2": (
-        "algorithm=prsgd: order=literal has no fragments, delay or merge"
+        "algorithm=prsgd: order=literal has no fragments, delay, merge, participation, groups"
     ),
     "fragments=2 algorithm.fragments=3": "fragments=2: must be 3 with algorithm=prsgd",
     "merge=1": "merge=1: must be a number from 0 up to but not including 1, or progress",

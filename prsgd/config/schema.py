@@ -113,6 +113,12 @@ class Settings:
     checkpoint_seconds: float = non_negative(30.0, **PLACE)
     out: str = text("runs", "a folder", **PLACE)
     profile: bool = flag(False, **PLACE)
+    tracker: list[str] = key(
+        [],
+        "names among tensorboard, wandb and mlflow, as in [wandb]",
+        lambda names: {*names} <= {"tensorboard", "wandb", "mlflow"},
+        **PLACE,
+    )
     plugins: list[str] = key(
         [],
         "names of packages, as in [mine]",

@@ -24,6 +24,7 @@ from prsgd.launch.process import gave_up
 from prsgd.launch.torchrun import torchrun_rank
 from prsgd.run_folder import ENDED, RunFolder
 from prsgd.training.machine import physical_memory, this_machine
+from prsgd.training.trackers.external import refuse_missing
 
 PRECISIONS = ("fp32", "bf16")  # what `auto` may come to
 
@@ -51,6 +52,7 @@ def plan_runs(runs: Sequence[tuple[Run, Path | None]], may_fork: bool = True) ->
     for run, folder in runs:
         run.steps(run.samples())
         check_writable(folder or Path(run.out).expanduser())
+        refuse_missing(run.tracker)
     if torchrun_rank() is not None and len(runs) > 1:
         raise UserError("-m: a sweep cannot run under torchrun; start one torchrun per run")
     machine = this_machine()

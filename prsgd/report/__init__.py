@@ -54,6 +54,17 @@ def report(
     return 0
 
 
+def draw_run(folder: Path, out: Path) -> list[Path]:
+    """The figures of one finished run, as png files in the folder `out`."""
+    from prsgd.report.curves import groups
+    from prsgd.report.runs import load_run
+    from prsgd.report.specs import specs
+
+    [group] = groups([load_run(folder)])
+    _draw((group, specs(group), out, None))
+    return sorted(out.glob("*.png"))
+
+
 def _place(group: Group, results: Path, out: Path | None) -> Path:
     """The folder of a group's figures; `results` may be a run folder itself."""
     folder = group.folder if group.folder.is_relative_to(results) else results

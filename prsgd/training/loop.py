@@ -29,6 +29,7 @@ from prsgd.training.setup import build_workers
 from prsgd.training.trackers.base import Outcome, Tracker
 from prsgd.training.trackers.console import ConsoleTracker
 from prsgd.training.trackers.csv import CsvTracker
+from prsgd.training.trackers.external import external
 
 
 def loop(
@@ -103,6 +104,7 @@ def _train(communicator: Communicator, job: Job, interrupt: Callable[[], int]) -
     trackers: list[Tracker] = []
     if is_main:
         trackers = [CsvTracker(folder), ConsoleTracker(job.title or folder.path.name, run)]
+        trackers += [external(name, folder.path) for name in run.tracker]
     try:
         session = Session(job, workers, task, trackers)
         start = session.resume()
