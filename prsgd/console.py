@@ -123,6 +123,16 @@ def track(items: Iterable[T], total: int, what: str = "reading data") -> Iterato
         yield from progress.track(items, total)
 
 
+def fits(table: Table) -> bool:
+    """Whether a table is no wider than the terminal; where there is none, all are."""
+    return not console.is_terminal or wide().measure(table).maximum <= console.width
+
+
 def show(table: Table) -> None:
     """Print a table at its own width: a narrow terminal wraps lines rather than cells."""
-    Console(width=500, **PLAIN).print(table)
+    wide().print(table)
+
+
+def wide() -> Console:
+    """A console that wraps nothing."""
+    return Console(width=500, **PLAIN)

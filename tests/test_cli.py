@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import Command, table
+from conftest import Command, part, small_run, table
+from rich.console import Console
 from test_data import TREE, tree
 
+from prsgd.cli.train_screens import show_lines, swept
 from prsgd.config.explain import with_source
 
 SMALL = [
@@ -250,15 +252,57 @@ def test_dry_run_starts_nothing(prsgd: Command, tmp_path: Path) -> None:
     assert done.returncode == 0
     steps, rounds = 40, 6
     sent = rounds * 4 * (3 * 8 * 8 * 8 + 8 + 8 * 10 + 10)
-    [line] = [line for line in done.stdout.splitlines() if "prsgd-I7-N2-s0-" in line]
-    cells = re.split(r"  +", line.strip())
-    assert cells[1:3] == ["MLP-8", "synthetic"]
-    assert cells[4:7] == [str(steps), str(rounds), f"{sent / 1000:.3g} kB"]
-    assert cells[7].startswith("about ")
-    assert cells[8] == "new"
-    alone = cells[7].removeprefix("about ")
+    shown = dict(line.strip().split(maxsplit=1) for line in done.stdout.splitlines()[:9])
+    assert shown["run"].startswith("prsgd-I7-N2-s0-")
+    assert [shown[key] for key in ("model", "data")] == ["MLP-8", "synthetic"]
+    assert [shown[key] for key in ("steps", "rounds")] == [str(steps), str(rounds)]
+    assert (shown["sent"], shown["status"]) == (f"{sent / 1000:.3g} kB", "new")
+    alone = shown["time"].removeprefix("about ")
     assert f"1 run planned, about {alone} of training; nothing was started" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_of_several_runs_shows_what_differs(prsgd: Command) -> None:
+    done = prsgd("train", "-m", *SMALL, "algorithm=minibatch,prsgd", "lr=0.05,0.1", "--dry-run")
+    before, table = done.stdout.split("\n\n")[0], done.stdout.split("\n ")[2:]
+    assert re.findall(r"^(\w+)  ", before, re.MULTILINE) == ["model", "data", "processes", "steps"]
+    heads = done.stdout.split("status")[0].split("\n")[-1].split()
+    assert heads == ["lr", "algorithm", "rounds", "sent", "time"]
+    rows = [line.split()[:3] for line in table if " new " in line]
+    assert rows == [[lr, name, n] for lr in ("0.05", "0.1") for name, n in BOTH]
+
+
+BOTH = (("minibatch", "40"), ("prsgd", "5"))
+
+
+def test_swept_keys_have_short_names_where_these_are_one() -> None:
+    """A key that one method lacks is empty there, and `outer` is short for one key only."""
+    configs = [
+        small_run(algorithm=own, lr=lr).as_dict()
+        for own, lr in (
+            (part("prsgd", interval=4), 0.1),
+            (part("prsgd", interval=8), 0.1),
+            (part("minibatch"), 0.2),
+        )
+    ]
+    assert swept(configs) == [
+        {"lr": "0.1", "algorithm": "prsgd", "interval": "4"},
+        {"lr": "0.1", "algorithm": "prsgd", "interval": "8"},
+        {"lr": "0.2", "algorithm": "minibatch", "interval": ""},
+    ]
+
+
+def test_a_narrow_terminal_has_no_room_for_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [{"lr": f"{k}", "status": "done", "run": "r" * 60} for k in range(3)]
+    for width, is_there in ((60, False), (100, True)):
+        terminal = Console(width=width, force_terminal=True)
+        monkeypatch.setattr("prsgd.console.console", terminal)
+        show_lines(lines)
+        shown = capsys.readouterr().out
+        assert ("r" * 60 in shown) == is_there
+        assert shown.count("done") == 3
 
 
 @pytest.mark.dist
@@ -271,6 +315,8 @@ def test_a_sweep(prsgd: Command, tmp_path: Path) -> None:
     assert folders == ["minibatch-N2-s0"] * 2 + ["prsgd-I4-N2-s0"] * 2 + ["prsgd-I8-N2-s0"] * 2
     assert "[6/6]" in done.stdout
     assert done.stdout.count("diverged: the training loss is") >= 3
+    heads = done.stdout.split("\n \u2500")[-2].split("\n")[-1].split()
+    assert heads[:4] == ["lr", "algorithm", "interval", "status"]
     again = prsgd(*sweep)
     assert again.returncode == 3
     assert again.stdout.count(": skipped") == 6

@@ -2,29 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.table import Table
 
-from prsgd.console import amount, cells, duration, say, show
+from prsgd.config.naming import curve_config
+from prsgd.console import amount, cells, duration, fits, say, show
 from prsgd.cost import estimate
 from prsgd.launch.sweep import PlannedRun
 from prsgd.run_folder import ENDED, RunFolder
 
+Lines = Sequence[Mapping[str, str]]  # a row each, by column
+
 
 def show_plan(planned: Sequence[PlannedRun]) -> None:
-    """What a dry run prints."""
+    """What a dry run prints: what all runs have in common first, and then a table."""
     measured: dict[str, float] = {}
     lines, seconds = zip(*(forecast(own, measured) for own in planned), strict=True)
-    table = Table(*lines[0], box=box.SIMPLE_HEAD, pad_edge=False)
-    for line in lines:
-        table.add_row(*cells(line.values()))
-    show(table)
+    settings = swept([p.run.as_dict() for p in planned])
+    common = {k: v for k, v in lines[0].items() if all(line[k] == v for line in lines)}
+    common = {k: v for k, v in common.items() if k not in ("status", "time", "run")}
+    if len(planned) == 1:
+        common = dict(lines[0])
+    say_pairs(common)
+    if len(planned) > 1:
+        show_lines(
+            [
+                {**setting, **{k: v for k, v in line.items() if k not in common}}
+                for setting, line in zip(settings, lines, strict=True)
+            ]
+        )
     total = sum(seconds)
     counted = f"{len(lines)} run{'s' if len(lines) > 1 else ''} planned"
     left = f"about {duration(total)} of training" if total else "nothing left to train"
     say(f"{counted}, {left}; nothing was started")
+
+
+def swept(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Of each plain configuration the keys in which they differ, with short names."""
+    curves = [curve_config(config) for config in configs]
+    keys = dict.fromkeys(key for curve in curves for key in curve)
+    values = {key: [_text(curve.get(key, "")) for curve in curves] for key in keys}
+    differing = [key for key in keys if len({*values[key]} - {""}) > 1]
+    short = [key.rpartition(".")[2] for key in differing]
+    names = [s if short.count(s) == 1 else k for s, k in zip(short, differing, strict=True)]
+    return [
+        {name: values[key][place] for name, key in zip(names, differing, strict=True)}
+        for place in range(len(configs))
+    ]
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def forecast(planned: PlannedRun, measured: dict[str, float]) -> tuple[dict[str, str], float]:
@@ -44,35 +75,55 @@ def forecast(planned: PlannedRun, measured: dict[str, float]) -> tuple[dict[str,
         0.0 if done else estimate.seconds(run, planned.plan, run.info(run.samples()), measured)
     )
     line = {
-        "run": planned.folder.path.name,
         "model": run.model.title,
         "data": run.data.name(),
         "processes": f"{planned.plan.processes} × {planned.plan.threads} threads",
         "steps": f"{steps:,}",
         "rounds": about + rounds,
-        "sent by a worker": about + sent,
-        "training takes": "-" if done else f"about {duration(seconds)}",
+        "sent": about + sent,
+        "time": "-" if done else f"about {duration(seconds)}",
         "status": status,
+        "run": planned.folder.path.name,
     }
     return line, seconds
 
 
 def show_results(folders: Sequence[RunFolder]) -> None:
     """The table that ends a sweep."""
-    titles = dict.fromkeys(f"test {folder.measures().main.title}" for folder in folders)
-    columns = ("run", "status", "training loss", " or ".join(titles), "rounds", "sent", "time")
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-    for folder in folders:
+    lines = []
+    for folder, setting in zip(folders, swept([f.config() for f in folders]), strict=True):
         status, why = folder.status()
-        last = folder.last_metrics()
-        row = [folder.path.name, f"{status}: {why}" if why else status]
+        main, last = folder.measures().main, folder.last_metrics()
+        line = {**setting, "status": f"{status}: {why}" if why else status}
         if last:
-            row += [
-                f"{last['consensus_train_loss']:.4f}",
-                folder.measures().main.shown(last[folder.measures().main.column]),
-                f"{last['round']:,.0f}",
-                amount(last["payload_bytes"]),
-                duration(last["train_seconds"]),
-            ]
-        table.add_row(*cells(row))
+            line |= {
+                "loss": f"{last['consensus_train_loss']:.4f}",
+                f"test {main.title}": main.shown(last[main.column]),
+                "rounds": f"{last['round']:,.0f}",
+                "sent": amount(last["payload_bytes"]),
+                "time": duration(last["train_seconds"]),
+            }
+        lines.append({**line, "run": folder.path.name})
+    show_lines(lines)
+
+
+def say_pairs(pairs: Mapping[str, str]) -> None:
+    """A line for each name and its value."""
+    table = Table.grid(padding=(0, 2))
+    for pair in pairs.items():
+        table.add_row(*cells(pair))
     show(table)
+
+
+def show_lines(lines: Lines) -> None:
+    """A table of the lines. A terminal that has no room for the names of runs gets none."""
+    columns = [*dict.fromkeys(column for line in lines for column in line if column != "run")]
+    whole = table_of(lines, [*columns, "run"])
+    show(whole if fits(whole) or not columns else table_of(lines, columns))
+
+
+def table_of(lines: Lines, columns: Sequence[str]) -> Table:
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for line in lines:
+        table.add_row(*cells([line.get(column, "") for column in columns]))
+    return table
