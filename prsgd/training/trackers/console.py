@@ -117,7 +117,7 @@ class ConsoleTracker(Tracker):
         if self.is_streamed:
             sent += f", {amount(ledger.burst.largest)} at once"
         if ledger.download_bytes:
-            sent += f" with {amount(ledger.download_bytes)} fetched by who was idle"
+            sent += f", {amount(ledger.download_bytes)} of it fetched by workers that were idle"
         if ledger.group_rounds:
             within = amount(ledger.group_payload_bytes)
             sent += f"; in groups {ledger.group_rounds:,} rounds, {within}"
