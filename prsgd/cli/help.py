@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from prsgd.config.choices import conf_dir, files
 from prsgd.config.schema import GROUPS
+from prsgd.console import console
 
 OVERVIEW = """\
 prsgd: parallel restarted SGD (Yu, Yang and Zhu, AAAI 2019), an experiment runner.
@@ -23,6 +25,8 @@ N workers take I local SGD steps each, average their models, and restart from th
   prsgd algorithms                     the methods: what each does, when it helps, what it sends
   prsgd data NAME [KEY=VALUE ...]      fetch and decode a set ahead of a job
   prsgd sample RUN_DIR                 text from a trained language model
+  prsgd completion SHELL               let the Tab key complete commands, keys and choices
+  prsgd help [COMMAND]                 this, or a command's help; --version says which this is
 
 Start here, without any download:
 
@@ -35,66 +39,79 @@ Exit codes: 0 done, 1 failed, 2 wrong configuration, 3 diverged, 130/143 stopped
 
 EXAMPLES = """\
 Examples:
-  prsgd train interval=8 workers=4                           ResNet-20 on CIFAR-10
-  prsgd train +experiment=quickstart interval=8 workers=4    ResNet-8 on bundled digits
-  prsgd train algorithm=minibatch workers=8                  the baseline
-  prsgd train -m interval=1,4,8,16,32 workers=8 seed=0,1,2   a sweep; run it again to resume it
-  prsgd train data=image_folder data.root=~/pictures         your own images
-  prsgd train data=text data.root=~/book.txt                 a small GPT on your own text
+  prsgd train interval=8 workers=4                 # ResNet-20 on CIFAR-10
+  prsgd train +experiment=quickstart interval=8    # ResNet-8 on bundled digits
+  prsgd train algorithm=minibatch workers=8        # the baseline
+  prsgd train -m interval=1,8,32 seed=0,1,2        # a sweep; again to resume it
+  prsgd train data=image_folder data.root=~/photos # your own images
+  prsgd train data=text data.root=~/book.txt       # a small GPT on your text
   prsgd train model=resnet56 data.partition=by_label --dry-run
-  prsgd train -m algorithm=prsgd,slowmo,scaffold workers=8   methods side by side
-  prsgd train -m compression=none,int8,topk                  smaller messages side by side
-  prsgd train algorithm=diloco fragments=4 delay=2 merge=0.5 parts that travel while workers go on
-  prsgd train workers=16 participation=0.25                  4 of 16 workers in each round
-  prsgd train algorithm=diloco 'groups={2: 4}' interval=16   pairs average between the rounds
+  prsgd train -m algorithm=prsgd,slowmo,scaffold   # methods side by side
+  prsgd train -m compression=none,int8,topk        # smaller messages
+  prsgd train workers=16 participation=0.25        # 4 of 16 in each round
+  prsgd train algorithm=diloco fragments=4 delay=2 merge=0.5
+                                    # parts that travel while workers go on
+  prsgd train algorithm=diloco 'groups={2: 4}' interval=16
+                                    # pairs average between the rounds
 
-Several machines: start torchrun on each. `out` must be a folder that all of them see.
-  torchrun --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 \\
-      --rdzv-id=JOB -m prsgd train interval=8 workers=8
-Whoever can reach torchrun's ports can run code as you: use a private network, and bind to it with
---local-addr=ADDRESS and GLOO_SOCKET_IFNAME=INTERFACE. On one machine prsgd opens no such port.
-scripts/slurm.sbatch has the options with which the others train on when a machine fails.
+Several machines: start torchrun on each; all of them must see the folder `out`.
+  torchrun --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d \\
+      --rdzv-endpoint=HOST:29500 --rdzv-id=JOB \\
+      -m prsgd train interval=8 workers=8
+Whoever can reach torchrun's ports can run code as you: use a private network,
+and bind to it with --local-addr=ADDRESS and GLOO_SOCKET_IFNAME=INTERFACE. On
+one machine prsgd opens no such port. scripts/slurm.sbatch has the options with
+which the others train on when a machine fails.
 
 The same command again resumes an unfinished run and skips a finished one.
-Hydra's own options (--cfg job, --config-dir DIR, ...) work as well; see --hydra-help.
-A --config-dir is code: what its files name is imported and run. Use folders that you trust.
+Hydra's own options (--cfg job, --config-dir DIR, ...) work too; --hydra-help
+lists them. A --config-dir is code: what its files name is imported and run. Use
+folders that you trust.
 """
 
 ABOUT = ("Helps: ", "Sends: ")  # how the comments in conf/algorithm begin
+KEYS = 30  # letters before the comment of a key
 BASE = re.compile(  # a file in the defaults of another
     r"^ *- (_(?!self_)\w+)(?:@\w+)?$", re.MULTILINE
 )
 LINE = re.compile(r"^(?P<key>\w+): *(?P<value>.*?) *(?:# (?P<comment>.*))?$")
 
 
-def train_help() -> str:
-    """The text of `prsgd train --help`."""
+def train_help(folders: Sequence[Path] = ()) -> str:
+    """The text of `prsgd train --help`; `folders` have choices of one's own."""
     parts = [
         "prsgd train [KEY=VALUE ...] [GROUP=CHOICE ...] [-m] [--dry-run]",
         "",
         "  -m, --multirun   run every combination of KEY=A,B,C values, one after another",
         "  --dry-run        print runs, steps, rounds, bytes and time; start nothing",
+        "  --help NAME ...  of some keys, groups or choices only, in full",
         "",
         "Keys:",
-        *(described(key, *what) for key, what in keys(conf_dir() / "config.yaml").items()),
+        *(
+            described(f"{key}={value}", comment)
+            for key, (value, comment) in keys(conf_dir() / "config.yaml").items()
+        ),
     ]
     for group in GROUPS:
-        parts += ["", f"{group}=...", *choices_of(group)]
+        parts += ["", f"{group}=...", *choices_of(group, folders)]
     parts += ["", "+method=...  (methods of papers that are settings of the above)"]
-    parts += [f"  {path.stem:<21}{title(path)}" for path in files("method")]
+    parts += [described(path.stem, title(path), 21) for path in files("method")]
     parts += ["", "+experiment=...  (whole runs and sweeps, written down once)"]
-    parts += [f"  {path.stem:<21}{title(path)}" for path in files("experiment")]
+    parts += [described(path.stem, title(path), 21) for path in files("experiment")]
     return "\n".join([*parts, "", EXAMPLES])
 
 
-def choices_of(group: str) -> list[str]:
+def choices_of(group: str, folders: Sequence[Path] = ()) -> list[str]:
     """A line per choice of a group with its own keys, and then the keys that all of them have."""
-    found = {path: keys(path, f"{group}.") for path in files(group)}
+    paths = [path for folder in (conf_dir(), *folders) for path in files(group, folder)]
+    found = {path: keys(path, f"{group}.") for path in paths}
     common = set.intersection(*map(set, found.values()))
     lines = []
     for path, own in found.items():
-        lines.append(f"  {path.stem:<21}{title(path)}")
-        lines += [f"  {described(key, *own[key])}" for key in own if key not in common]
+        lines.append(described(path.stem, title(path), 21))
+        lines += [
+            described(f"  {key}={own[key][0]}", own[key][1]) for key in own if key not in common
+        ]
     return lines + [
         _of_all(key, found.values()) for key in next(iter(found.values())) if key in common
     ]
@@ -104,11 +121,14 @@ def _of_all(key: str, choices: Iterable[dict[str, tuple[str, str]]]) -> str:
     """The line of a key that all choices have; `...` where they differ in its value."""
     values = {own[key][0] for own in choices}
     comment = next(iter(choices))[key][1]
-    return described(key, "..." if len(values) > 1 else values.pop(), comment)
+    return described(f"{key}={'...' if len(values) > 1 else values.pop()}", comment)
 
 
-def described(key: str, value: str, comment: str) -> str:
-    return f"  {key + '=' + value:<30}  {comment}"
+def described(name: str, comment: str, indent: int = KEYS) -> str:
+    """A name and its comment beside it, in lines of the terminal's width, or of 80 letters."""
+    width = max(80, console.width if console.is_terminal else 80)
+    first, gap = f"  {name:<{indent - 2}}  ", " " * (indent + 2)
+    return textwrap.fill(comment, width, initial_indent=first, subsequent_indent=gap)
 
 
 def algorithms(folders: list[Path]) -> list[tuple[str, ...]]:

@@ -8,10 +8,14 @@ import signal
 import sys
 from importlib import import_module
 
+from prsgd import __version__
 from prsgd.console import outlast_the_terminal, print_error
 from prsgd.errors import UserError, lack
 
-COMMANDS = ("train", "run", "figures", "verify", "advise", "algorithms", "data", "sample")
+COMMANDS = (
+    *("train", "run", "figures", "verify", "advise", "algorithms", "data", "sample"),
+    *("completion", "help"),
+)
 USER_ERROR = 2  # the exit code of a mistake in what the user gave
 FAILED = 1
 
@@ -45,7 +49,17 @@ def dispatch(arguments: list[str]) -> int:
 
         print(OVERVIEW, end="")
         return 0
+    if arguments[0] == "--version":
+        print(f"prsgd {__version__}")
+        return 0
     command, rest = arguments[0], arguments[1:]
+    if command == "help":
+        return dispatch([*rest[:1], "--help"])
+    if command == "complete":  # asked by what `prsgd completion` prints
+        from prsgd.cli.completion import completed
+
+        print(*completed(rest[0], COMMANDS), sep="\n")
+        return 0
     if command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""

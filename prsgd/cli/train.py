@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prsgd.config.compose import compose
+from prsgd.config.compose import compose, split_config_dirs
 from prsgd.config.schema import Run
 
 if TYPE_CHECKING:
@@ -17,10 +17,7 @@ SEVERITY = (0, 3, 1)  # exit codes, the worst last
 
 def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
-        from prsgd.cli.help import train_help
-
-        print(train_help(), end="")
-        return 0
+        return show_help(arguments)
     dry_run = "--dry-run" in arguments
 
     def train(runs: list[Run], figures: Mapping[str, Any]) -> int:
@@ -28,6 +25,24 @@ def main(arguments: list[str]) -> int:
 
     runs, figures = compose([a for a in arguments if a != "--dry-run"], train)
     return train(runs, figures) if runs else 0
+
+
+def show_help(arguments: list[str]) -> int:
+    """All of it, or that of the names that are given; on a terminal page by page."""
+    import pydoc
+    import sys
+
+    from prsgd.cli.about import about
+    from prsgd.cli.help import train_help
+
+    folders, rest = split_config_dirs(arguments)
+    names = [own for own in rest if not own.startswith("-")]
+    text = "\n".join(about(name, folders) for name in names) if names else train_help(folders)
+    if sys.stdout.isatty() and not names:
+        pydoc.pager(text)
+    else:
+        print(text, end="")
+    return 0
 
 
 def execute(

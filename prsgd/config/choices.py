@@ -11,6 +11,7 @@ from typing import Any
 
 from prsgd.config.schema import GROUPS, Settings
 
+PRESETS = ("experiment", "method")  # groups that set keys of others, and have no default
 ALIASES = {"optimizer": "optimiser"}  # other spelling -> key
 KEY = re.compile(r"^(\w+):", re.MULTILINE)
 

@@ -114,10 +114,15 @@ def keys_of_run(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def config_dirs(arguments: list[str]) -> list[Path]:
     """The folders that were given as --config-dir."""
+    return split_config_dirs(arguments)[0]
+
+
+def split_config_dirs(arguments: list[str]) -> tuple[list[Path], list[str]]:
+    """The folders that were given as --config-dir, and all other arguments."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--config-dir", "-cd", type=Path, action="append", default=[])
-    found: list[Path] = parser.parse_known_args(arguments)[0].config_dir
-    for folder in found:
+    found, rest = parser.parse_known_args(arguments)
+    for folder in found.config_dir:
         if not folder.is_dir():
             raise UserError(f"--config-dir={folder}: must be a folder")
-    return found
+    return found.config_dir, rest

@@ -9,9 +9,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from prsgd.config.choices import known_keys, unknown_choice, unknown_key
-
-PRESETS = ("experiment", "method")  # groups that set keys of others, and have no default
+from prsgd.config.choices import PRESETS, known_keys, unknown_choice, unknown_key
 
 
 def explain(error: Exception, arguments: Sequence[str], folders: Sequence[Path]) -> str:

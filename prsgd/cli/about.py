@@ -1,0 +1,56 @@
+"""`prsgd train --help KEY`: what is known of one key, or of one choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from prsgd.cli.help import choices_of, described, keys, title
+from prsgd.config.choices import ALIASES, PRESETS, conf_dir, files, known_keys, unknown_key
+from prsgd.config.schema import GROUPS, Settings
+from prsgd.errors import UserError
+
+
+def about(word: str, folders: Sequence[Path]) -> str:
+    """The help of a key, a group, or a choice of a group; `folders` have choices of one's own.
+
+    Raises a UserError where there is nothing of that name.
+    """
+    word = word.lstrip("+").partition("=")[2] or word.lstrip("+").rstrip("=")
+    word = ALIASES.get(word, word)
+    parts = [*_of_key(word, folders), *_of_choice(word, folders)]
+    if not parts:
+        named = [path.stem for group in (*GROUPS, *PRESETS) for path in files(group)]
+        raise UserError(unknown_key(word, [*known_keys(), *named]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _of_key(word: str, folders: Sequence[Path]) -> list[str]:
+    if word in GROUPS:
+        return ["\n".join([f"{word}=...", *choices_of(word, folders)])]
+    if word in PRESETS:
+        lines = [described(path.stem, title(path), 21) for path in files(word)]
+        return ["\n".join([f"+{word}=...", *lines])]
+    found = keys(conf_dir() / "config.yaml")
+    if word in found:
+        value, comment = found[word]
+        [allowed] = [f.metadata["allowed"] for f in fields(Settings) if f.name == word]
+        return ["\n".join([described(f"{word}={value}", comment), f"  must be {allowed}"])]
+    group, _, _ = word.partition(".")
+    of_choices = {
+        path.stem: described(f"{word}={own[word][0]}", own[word][1])
+        for path in (files(group) if group in GROUPS else [])
+        if word in (own := keys(path, f"{group}."))
+    }
+    return [f"{group}={choice}\n{line}" for choice, line in of_choices.items()]
+
+
+def _of_choice(word: str, folders: Sequence[Path]) -> list[str]:
+    found = []
+    for group in (*GROUPS, *PRESETS):
+        for path in (p for folder in (conf_dir(), *folders) for p in files(group, folder)):
+            if path.stem == word:
+                plus = "+" if group in PRESETS else ""
+                found.append(f"{plus}{group}={word}\n\n{path.read_text().rstrip()}")
+    return found
