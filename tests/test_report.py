@@ -20,6 +20,7 @@ import yaml
 from conftest import part, small_run
 from matplotlib.axes import Axes
 
+from prsgd.cli.figures import main
 from prsgd.config.naming import run_name
 from prsgd.config.registry import known_class, path_of
 from prsgd.config.schema import GROUPS
@@ -768,3 +769,34 @@ def test_fixture_runs_have_the_layout_of_real_ones(results: Path, train_here: An
     runs, left_out = load(folder.path)
     assert not left_out
     assert runs[0].data == json.loads((folder.path / "environment.json").read_text())["data"]
+
+
+def test_only_runs_with_some_values_are_drawn(tmp_path: Path) -> None:
+    for interval in (2, 8, 32):
+        for lr in (0.05, 0.1):
+            fixture_run(tmp_path / "r", algorithm=part("prsgd", interval=interval), lr=lr)
+    out = [str(tmp_path / "r"), "--out", str(tmp_path / "out")]
+
+    def labels(*where: str) -> list[str]:
+        assert main([*out, *(f"--where={own}" for own in where)]) == 0
+        [summary] = (tmp_path / "out").rglob("summary.csv")
+        return pd.read_csv(summary)["run"].tolist()
+
+    assert len(labels()) == 6
+    assert labels("interval=2,32", "lr=0.1") == ["PR-SGD, I = 2", "PR-SGD, I = 32"]
+    assert len(labels("algorithm=prsgd", "lr=1e-1")) == 3
+
+
+@pytest.mark.parametrize(
+    ("where", "line"),
+    [
+        ("interval=4", "no run has that; there are 2"),
+        ("lr", "must be KEY=VALUE with a key of the runs, as in interval=8,32"),
+        ("rate=3", "must be KEY=VALUE with a key of the runs, as in interval=8,32"),
+    ],
+)
+def test_values_that_no_run_has(tmp_path: Path, where: str, line: str) -> None:
+    fixture_run(tmp_path, algorithm=part("prsgd", interval=2))
+    with pytest.raises(UserError) as caught:
+        main([str(tmp_path), f"--where={where}"])
+    assert str(caught.value) == f"--where={where}: {line}"

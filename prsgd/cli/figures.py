@@ -64,6 +64,13 @@ def main(arguments: list[str]) -> int:
         metavar="COLUMN",
         help="the column that decides at the end (default: consensus_train_loss)",
     )
+    parser.add_argument(
+        "--where",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="only of runs that have a value of a key, or one of VALUE,VALUE; may be repeated",
+    )
     for name, (metavar, what) in NETWORK.items():
         kind = int if name == "processes" else float
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=what)
@@ -73,4 +80,4 @@ def main(arguments: list[str]) -> int:
 
     best = asked_best(options.best_of, options.best_by)
     network = asked_network({name: getattr(options, name) for name in NETWORK})
-    return report(options.results, options.out, best, network)
+    return report(options.results, options.out, best, network, options.where)

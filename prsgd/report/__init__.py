@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,25 +27,28 @@ def report(
     out: Path | None = None,
     best: Best | None = None,
     network: Network | None = None,
+    where: Sequence[str] = (),
 ) -> int:
     """Draw every group of comparable runs under `results`.
 
     The figures of the runs in a folder go into its subfolder figures/. With `out` they go into the
     folder of `out` that has the same place there as the runs have in `results`. `best`
     says what each curve is drawn at the best value of, in place of what figures.yaml says, and
-    `network` which network time is drawn for as well.
+    `network` which network time is drawn for as well. `where` names values that runs must have.
     """
     from prsgd.report.asked import tuned
     from prsgd.report.curves import groups
     from prsgd.report.declared import declared_network
     from prsgd.report.runs import load
     from prsgd.report.specs import specs
+    from prsgd.report.where import those_with
 
     runs, left_out = load(results)
     for path, why in left_out:
         say(f"left out: {path} ({why})")
     if not runs:
         raise UserError(f"{results}: there is no finished run in it; start one with prsgd train")
+    runs = those_with(runs, where)
     drawn = tuned(groups(runs), [path for path, _ in left_out], best)
     tasks = [(g, specs(g), _place(g, results, out), network or declared_network(g)) for g in drawn]
     for text in _drawn(tasks):
