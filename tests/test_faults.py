@@ -298,6 +298,20 @@ def test_two_jobs_in_one_folder(prsgd: Command, tmp_path: Path, cache: Path) -> 
 
 
 @pytest.mark.dist
+def test_a_sweep_that_is_stopped_shows_what_was_reached(tmp_path: Path, cache: Path) -> None:
+    """The second run has not begun, and has no folder yet."""
+    child = start(tmp_path, cache, "-m", *LONG, "processes=1", "out=sweep", "seed=0,1")
+    wait_until(lambda: metrics_text(tmp_path / "sweep").count("\n") > 20)
+    child.send_signal(signal.SIGINT)
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == 130, output
+    assert "prsgd: " not in output
+    table = output.split("to go on: ")[1]
+    assert table.count("interrupted: SIGINT at step") == 1
+    assert len(folders(tmp_path / "sweep")) == 1
+
+
+@pytest.mark.dist
 def test_a_second_ctrl_c_ends_at_once(prsgd: Command, tmp_path: Path, cache: Path) -> None:
     """And what it leaves can be gone on with."""
     keys = (*LONG, "processes=2", "out=twice")

@@ -123,6 +123,16 @@ def test_what_is_no_tracker_is_refused(prsgd: Command, monkeypatch: pytest.Monke
     )
 
 
+def test_who_is_interrupted_is_told_how_to_go_on(
+    train_here: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = iter(range(1000))
+    status, folder = train_here(small_run(), "own", lambda: next(questions) >= 5)
+    line = f"to go on: the same command again, or prsgd run {folder.path}"
+    assert status == "interrupted"
+    assert line in capsys.readouterr().out.splitlines()
+
+
 # the real packages -------------------------------------------------------------------------------
 
 

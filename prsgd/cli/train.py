@@ -79,8 +79,9 @@ def execute(
     codes = train_all(pending, len(planned))
     if torchrun_rank() is not None:  # torchrun takes any other code for a crash
         return 1 if 1 in codes else 0
-    if len(planned) > 1:
-        screens.show_results([p.folder for p in planned])
+    begun = [p.folder for p in planned if p.folder.status()[0] != "new"]
+    if len(planned) > 1 and begun:
+        screens.show_results(begun)
     return _exit_code(planned, codes)
 
 

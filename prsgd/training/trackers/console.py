@@ -81,6 +81,8 @@ class ConsoleTracker(Tracker):
         folder = self.folder.path
         if outcome.status != "done":
             say(f"{outcome.status}: {outcome.why}; records in {folder}")
+            if outcome.status == "interrupted":
+                say(f"to go on: the same command again, or prsgd run {folder}")
             return
         table = Table.grid(padding=(0, 2))
         figures = f"prsgd figures {folder.parent}"
