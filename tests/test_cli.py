@@ -133,7 +133,7 @@ REFUSED = {
     "data.crop? (+experiment=paper sets it)",
     "train +experiment=paper data.root=nowhere lr=-1": "lr=-1.0: must be a number above 0",
     "trian": "trian: there is no such command; allowed are train, run, figures, "
-    "verify, advise, algorithms, data, sample; did you mean train?",
+    "verify, advise, algorithms, data, sample, completion, help; did you mean train?",
     "run nowhere": "nowhere is not a run folder: it has no config.yaml",
     "run future": "future/config.yaml has version 9; this prsgd reads versions 1 and 2",
     "run damaged": "damaged/config.yaml is damaged: it is not valid YAML",

@@ -144,7 +144,7 @@ def test_times_to_a_loss_on_all_networks(tmp_path: Path) -> None:
         path = fixture_run(tmp_path, rate, workers=2, algorithm=part("prsgd", interval=interval))
         if interval == 8:
             rounds = pd.read_csv(path / "rounds.csv")
-            rounds.iloc[3::4].to_csv(path / "rounds.csv", index=False)
+            rounds.iloc[3::4].assign(local_steps="8").to_csv(path / "rounds.csv", index=False)
     [group] = groups(load(tmp_path)[0])
     target = float(np.exp(-0.3 * 5))
     found = times_to(target, group, Network(0.0))

@@ -16,8 +16,9 @@ from conftest import Command, Trainer, numbers, small_run
 from prsgd.errors import UserError
 from prsgd.run_folder import RunFolder
 from prsgd.training import loop
+from prsgd.training.trackers import refuse_missing
 from prsgd.training.trackers.base import Outcome
-from prsgd.training.trackers.external import STATE, Book, ExternalTracker, refuse_missing
+from prsgd.training.trackers.external import STATE, Book, ExternalTracker
 
 NAMES = ["tensorboard", "wandb", "mlflow"]
 
@@ -115,7 +116,7 @@ def test_what_is_no_tracker_is_refused(prsgd: Command, monkeypatch: pytest.Monke
     allowed = "must be names among tensorboard, wandb and mlflow, as in [wandb]"
     assert str(caught.value) == f"tracker=['comet']: {allowed}"
     monkeypatch.setitem(sys.modules, "wandb", None)
-    monkeypatch.setattr("prsgd.training.trackers.external.find_spec", lambda name: None)
+    monkeypatch.setattr("prsgd.training.trackers.find_spec", lambda name: None)
     with pytest.raises(UserError) as caught:
         refuse_missing(["wandb"])
     assert str(caught.value) == (

@@ -24,7 +24,7 @@ from prsgd.launch.process import gave_up
 from prsgd.launch.torchrun import torchrun_rank
 from prsgd.run_folder import ENDED, RunFolder
 from prsgd.training.machine import physical_memory, this_machine
-from prsgd.training.trackers.external import refuse_missing
+from prsgd.training.trackers import refuse_missing
 
 PRECISIONS = ("fp32", "bf16")  # what `auto` may come to
 

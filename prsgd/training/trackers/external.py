@@ -6,7 +6,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +13,7 @@ from uuid import uuid4
 from prsgd.config.plan import Job
 from prsgd.console import print_error
 from prsgd.distributed.ledger import Ledger
-from prsgd.errors import UserError, why
+from prsgd.errors import why
 from prsgd.files import scratch_folder, write_atomically
 from prsgd.report import draw_run
 from prsgd.training.trackers.base import Outcome, Tracker
@@ -41,15 +40,6 @@ class Book(ABC):
     @abstractmethod
     def close(self) -> None:
         """Write down what is left."""
-
-
-def refuse_missing(names: list[str]) -> None:
-    """A `UserError` for a tracker whose package is not installed."""
-    for name in names:
-        if find_spec(name) is None:
-            raise UserError(
-                f"tracker={name}: needs the package {name}: pip install 'prsgd[{name}]'"
-            )
 
 
 def external(name: str, folder: Path) -> ExternalTracker:
