@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Command, Trainer, numbers, small_run
+from rich.console import Console
+from rich.text import Text
 
 from prsgd.errors import UserError
 from prsgd.run_folder import RunFolder
 from prsgd.training import loop
 from prsgd.training.trackers import refuse_missing
 from prsgd.training.trackers.base import Outcome
+from prsgd.training.trackers.console import ConsoleTracker
 from prsgd.training.trackers.external import STATE, Book, ExternalTracker
 
 NAMES = ["tensorboard", "wandb", "mlflow"]
@@ -132,6 +136,28 @@ def test_who_is_interrupted_is_told_how_to_go_on(
     line = f"to go on: the same command again, or prsgd run {folder.path}"
     assert status == "interrupted"
     assert line in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(("width", "lines"), [(80, 2), (140, 1)])
+def test_progress_fits_the_terminal(
+    width: int, lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bar, the time left and what is known of the run, whole, with a title of a sweep."""
+    terminal = Console(width=width, force_terminal=True, file=StringIO())
+    monkeypatch.setattr("prsgd.training.trackers.console.console", terminal)
+    title = "[12/100] scaffold-I8-N4-s0-451f71a8"
+    tracker = ConsoleTracker(title, small_run())
+    state = "epoch 10.7/40  round 1,310  loss 0.090  bits per byte 2.5  24,660 tok/s"
+    tracker.bar.update(tracker.task, total=100, completed=20, state=state)
+    tracker.close()
+    with terminal.capture() as captured:
+        terminal.print(tracker.bar.get_renderable())
+    shown = [line.rstrip() for line in Text.from_ansi(captured.get()).plain.splitlines()]
+    assert len(shown) == lines
+    assert max(map(len, shown)) <= width
+    assert shown[0].startswith(f"{title} \u2501")
+    assert " left " in shown[0]
+    assert state in " ".join(shown)
 
 
 # the real packages -------------------------------------------------------------------------------

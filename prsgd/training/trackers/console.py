@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from threading import current_thread, main_thread
 from typing import Any
 
 from rich import progress as bars
-from rich.table import Table
+from rich.console import RenderableType
+from rich.table import Column, Table
+from rich.text import Text
 
 from prsgd.config.plan import Job
 from prsgd.config.schema import Run
@@ -15,7 +18,18 @@ from prsgd.distributed.ledger import Ledger
 from prsgd.run_folder import RunFolder
 from prsgd.training.trackers.base import Outcome, Progress, Tracker
 
+ONE_LINE = 130  # letters that a bar and what is known of a run need
+STATE = bars.TextColumn("{task.fields[state]}")
 SHORT = {"images": "img", "tokens": "tok"}
+
+
+class Bar(bars.Progress):
+    """One line where there is room for it, and else what is known of the run in a second."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        if STATE not in self.columns:
+            yield from (Text(task.fields["state"], no_wrap=True) for task in self.tasks)
 
 
 class ConsoleTracker(Tracker):
@@ -27,10 +41,10 @@ class ConsoleTracker(Tracker):
         self.measures = run.measures()
         self.unit = SHORT.get(self.measures.unit, self.measures.unit)
         self.live = console.is_terminal and current_thread() is main_thread()
-        self.bar = bars.Progress(
-            bars.TextColumn("{task.description}", markup=False),
+        self.bar = Bar(
+            bars.TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
             bars.BarColumn(bar_width=20),
-            bars.TextColumn("{task.fields[state]}"),
+            *([STATE] if console.width >= ONE_LINE else []),
             bars.TimeElapsedColumn(),
             bars.TextColumn("left"),
             bars.TimeRemainingColumn(),
