@@ -133,6 +133,14 @@ def show(table: Table) -> None:
     wide().print(table)
 
 
+def show_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+    """A line for each name and its value."""
+    table = Table.grid(padding=(0, 2))
+    for pair in pairs:
+        table.add_row(*cells(pair))
+    show(table)
+
+
 def wide() -> Console:
     """A console that wraps nothing."""
     return Console(width=500, **PLAIN)

@@ -26,6 +26,7 @@ from prsgd.cost.advice import (
 from prsgd.cost.first import Reached, verdict
 from prsgd.cost.network import Costs, averaging_seconds, predict, ring_constants, ring_seconds
 from prsgd.distributed.compression import Int8
+from prsgd.errors import UserError
 from prsgd.measures import OF_IMAGES
 from prsgd.run_folder import ROUNDS, RunFolder, tables_of
 
@@ -383,3 +384,32 @@ def test_bad_input_gets_one_line(prsgd: Command, arguments: list[str], message: 
     assert done.returncode == 2
     assert done.stderr.startswith(f"prsgd: {message}")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        (
+            ["workers=8", "participation=0.5"],
+            "participation=0.5: advice is for rounds of all workers; --from SWEEP compares "
+            "finished runs",
+        ),
+        (
+            ["delay=2", "merge=0.5"],
+            "delay=2: advice does not know what a delay hides; leave it out",
+        ),
+    ],
+)
+def test_what_advice_knows_nothing_of_is_refused_before_anything_is_measured(
+    prsgd: Command, monkeypatch: pytest.MonkeyPatch, keys: list[str], line: str
+) -> None:
+    from prsgd.cli import advise
+    from prsgd.launch import calibrate
+
+    def measured(*_: object) -> None:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(calibrate, "calibrate", measured)
+    with pytest.raises(UserError) as caught:
+        advise.main(["data=digits", "model=mlp", "--calibrate", *keys])
+    assert str(caught.value) == line

@@ -190,6 +190,7 @@ def test_the_idle_take_the_statistics_of_the_others() -> None:
     workers.s = torch.rand(N, 6)
     own = workers.s.clone()
     assert workers.take_newcomers([1, 3]) == 0, "at the start all know the same"
+    workers.pool_statistics([1, 3])
     assert torch.equal(workers.s[[1, 3]], own[[1, 3]])
     torch.testing.assert_close(workers.s[[0, 2]], pooled(own[[1, 3]]).expand(2, -1))
     torch.testing.assert_close(pooled(workers.s), pooled(own[[1, 3]]))

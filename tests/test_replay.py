@@ -344,7 +344,7 @@ def test_who_was_idle_fetches_the_model_first(tmp_path: Path) -> None:
     own = only(tmp_path)
     computing = 100 * own.step_seconds
     found = own.seconds(Network(0.001, 1000.0))[-1]
-    assert own.fetched().tolist()[:5] == [0, 400, 0, 400, 0]
+    assert own.fetched.tolist()[:5] == [0, 400, 0, 400, 0]
     round_, fetch = 2 * 0.001 + 400 / 1000, 0.001 + 400 / 1000
     assert found == pytest.approx(computing + 50 * round_ + 29 * fetch)
     together = own.seconds(Network(0.001, 1000.0, processes=1))[-1]

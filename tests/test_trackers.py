@@ -60,7 +60,9 @@ class Broken(Noted):
 
 def kept_in(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs be told to that book."""
-    monkeypatch.setattr(loop, "external", lambda name, folder: ExternalTracker(name, book, folder))
+    monkeypatch.setattr(
+        loop, "external", lambda name, folder: ExternalTracker(name, lambda: book, folder)
+    )
 
 
 def test_every_row_is_told_once_though_the_run_was_stopped(
@@ -102,6 +104,29 @@ def test_a_tracker_that_fails_stops_nothing(
     said = capsys.readouterr().err
     line = "tracker=mlflow failed (nobody answers); training goes on without it"
     assert said.count("tracker=") == said.count(line) == 1
+
+
+def absent() -> Book:
+    raise ImportError("libmine.so: there is no such file")
+
+
+def test_one_that_cannot_even_start_stops_nothing(
+    train_here: Trainer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its package cannot be imported, or what was kept of it is damaged."""
+    own = lambda name, folder: ExternalTracker(name, absent, folder)  # noqa: E731
+    monkeypatch.setattr(loop, "external", own)
+    assert train_here(small_run(tracker=["wandb"]), "first")[0] == "done"
+    line = "tracker=wandb failed (libmine.so: there is no such file); training goes on without it"
+    assert capsys.readouterr().err.count(line) == 1
+    kept_in(book := Noted(), monkeypatch)
+    questions = iter(range(1000))
+    run = small_run(tracker=["wandb"])
+    _, folder = train_here(run, "second", lambda: next(questions) >= 27)
+    (folder.path / STATE).write_text("{")
+    assert train_here(run, "second")[0] == "done"
+    assert [status for status, _ in book.ended] == ["interrupted"]
+    assert capsys.readouterr().err.count("tracker=wandb failed (") == 1
 
 
 def test_a_tracker_is_no_part_of_the_curve(train_here: Trainer, prsgd: Command) -> None:

@@ -1,5 +1,6 @@
 """Averaging within nested groups of workers, between the rounds of all."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,6 +26,11 @@ class Groups(Participation):
 
     def average_groups(self, t: int, workers: Workers) -> None:
         """x_i <- mean_j x_j over the groups that are due in step t."""
-        due = [size for size, interval in (self.groups or {}).items() if t % interval == 0]
-        if due and t % self.interval:
-            workers.average(getattr(self, "momentum_at_sync", "keep"), max(due))
+        size = largest_due(self.groups or {}, t)
+        if size and t % self.interval:
+            workers.average(getattr(self, "momentum_at_sync", "keep"), size)
+
+
+def largest_due(levels: Mapping[int, int], t: int) -> int:
+    """Of {group size: interval} the largest size that is due in step t; 0 for none."""
+    return max((size for size, interval in levels.items() if t % interval == 0), default=0)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import ClassVar
 
 from prsgd.algorithms.averaging import AveragesMoments
+from prsgd.algorithms.groups import largest_due
 from prsgd.algorithms.interface import Workers
 from prsgd.fields import whole_to_whole
 
@@ -42,8 +43,8 @@ class Hierarchical(AveragesMoments):
 
     def step(self, t: int, lr: float, workers: Workers) -> None:
         workers.optimizer_step(lr)  # x_i <- x_i - lr * G_i
-        if due := [size for size, interval in self.levels.items() if t % interval == 0]:
-            workers.average(self.momentum_at_sync, max(due))  # x_i <- mean_j x_j over its group
+        if size := largest_due(self.levels, t):
+            workers.average(self.momentum_at_sync, size)  # x_i <- mean_j x_j over its group
 
     def finish(self, t: int, lr: float, workers: Workers) -> None:
         if t % self.interval:

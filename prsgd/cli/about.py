@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from prsgd.cli.help import choices_of, described, keys, title
+from prsgd.cli.help import choices_of, described, keys, presets
 from prsgd.config.choices import ALIASES, PRESETS, conf_dir, files, known_keys, unknown_key
 from prsgd.config.schema import GROUPS, Settings
 from prsgd.errors import UserError
@@ -30,8 +30,7 @@ def _of_key(word: str, folders: Sequence[Path]) -> list[str]:
     if word in GROUPS:
         return ["\n".join([f"{word}=...", *choices_of(word, folders)])]
     if word in PRESETS:
-        lines = [described(path.stem, title(path), 21) for path in files(word)]
-        return ["\n".join([f"+{word}=...", *lines])]
+        return ["\n".join([f"+{word}=...", *presets(word)])]
     found = keys(conf_dir() / "config.yaml")
     if word in found:
         value, comment = found[word]

@@ -44,11 +44,6 @@ def main(arguments: list[str]) -> int:
         if len(runs) > 1:
             raise UserError("advice is for one run; leave out the sweep")
         situation = planned(replace(runs[0], start="auto"), options)
-    if situation.run.participation < 1:
-        raise UserError(
-            f"participation={situation.run.participation}: advice is for rounds of all workers; "
-            "--from SWEEP compares finished runs"
-        )
     return advise(situation, options.share or SHARE)
 
 

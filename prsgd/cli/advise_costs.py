@@ -27,6 +27,15 @@ class Situation:
     in_groups: str = ""  # what is sent within groups of workers, for the screen
 
 
+def refuse_samples(run: Run) -> None:
+    """A UserError for a run in which not all workers take part."""
+    if run.participation < 1:
+        raise UserError(
+            f"participation={run.participation}: advice is for rounds of all workers; "
+            "--from SWEEP compares finished runs"
+        )
+
+
 def finished(options: argparse.Namespace, trusted: list[str]) -> Situation:
     """The costs that a run measured; waiting for stragglers belongs to its step."""
     import pandas as pd
@@ -43,6 +52,7 @@ def finished(options: argparse.Namespace, trusted: list[str]) -> Situation:
         )
     records = RunFolder(folder)
     run = build_run(records.config(), trusted)
+    refuse_samples(run)
     if options.bandwidth_mbit:
         return elsewhere(run, options)
     last, processes = records.last_metrics(), records.environment().get("processes")
@@ -110,6 +120,9 @@ def planned(run: Run, options: argparse.Namespace) -> Situation:
     from prsgd.launch.own_model import parameter_sizes
     from prsgd.training.machine import this_machine
 
+    refuse_samples(run)
+    if run.delay:
+        raise UserError(f"delay={run.delay}: advice does not know what a delay hides; leave it out")
     plan = decide(run, this_machine(), os.environ)
     [sizes] = parameter_sizes([(run, plan)])
     processes = plan.processes
@@ -150,8 +163,6 @@ def on_network(
     def seconds(payload: float, size: int) -> float:
         return averaging_seconds(payload, size, placed, *network)
 
-    if run.delay:
-        raise UserError(f"delay={run.delay}: advice does not know what a delay hides; leave it out")
     links, hosted = Network(*network), -(-run.workers // processes)
     payload = sent.payload_bytes // sent.rounds
     averaging = round_seconds(run.compression, payload, run.workers, hosted, links)

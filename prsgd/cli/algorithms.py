@@ -8,8 +8,7 @@ from rich import box
 from rich.table import Table
 
 from prsgd.cli.help import algorithms
-from prsgd.config.choices import conf_dir
-from prsgd.config.compose import config_dirs
+from prsgd.config.choices import conf_dir, config_dirs
 from prsgd.console import cells, console
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from prsgd.config.choices import PRESETS, choices, known_keys
+from prsgd.config.choices import PRESETS, choices, config_dirs, known_keys
 from prsgd.config.schema import GROUPS, Settings
+from prsgd.errors import UserError
 
 OVERRIDING = ("train", "advise", "data")  # commands that take KEY=VALUE
 OPTIONS = ("--dry-run", "--multirun", "--help", "--config-dir")
@@ -72,9 +73,10 @@ def completed(line: str, commands: Iterable[str]) -> list[str]:
         return _starting(word, OPTIONS if word.startswith("-") else sorted(keys))
     *firsts, last = value.split(",")  # of a sweep
     start = ",".join([*firsts, ""]) if firsts else ""
-    folders = [
-        Path(own.partition("=")[2]).expanduser() for own in before if own.startswith("--config-dir")
-    ]
+    try:
+        folders = config_dirs(before)
+    except UserError:  # of a folder that is not there yet
+        folders = []
     return [f"{key}={start}{own}" for own in _starting(last, values(key.lstrip("+"), folders))]
 
 

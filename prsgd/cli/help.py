@@ -70,7 +70,7 @@ folders that you trust.
 """
 
 ABOUT = ("Helps: ", "Sends: ")  # how the comments in conf/algorithm begin
-KEYS = 30  # letters before the comment of a key
+KEYS, CHOICES = 30, 21  # letters before the comment of a key, and before that of a choice
 BASE = re.compile(  # a file in the defaults of another
     r"^ *- (_(?!self_)\w+)(?:@\w+)?$", re.MULTILINE
 )
@@ -95,10 +95,15 @@ def train_help(folders: Sequence[Path] = ()) -> str:
     for group in GROUPS:
         parts += ["", f"{group}=...", *choices_of(group, folders)]
     parts += ["", "+method=...  (methods of papers that are settings of the above)"]
-    parts += [described(path.stem, title(path), 21) for path in files("method")]
+    parts += presets("method")
     parts += ["", "+experiment=...  (whole runs and sweeps, written down once)"]
-    parts += [described(path.stem, title(path), 21) for path in files("experiment")]
+    parts += presets("experiment")
     return "\n".join([*parts, "", EXAMPLES])
+
+
+def presets(group: str) -> list[str]:
+    """A line per file of a group that sets keys of others."""
+    return [described(path.stem, title(path), CHOICES) for path in files(group)]
 
 
 def choices_of(group: str, folders: Sequence[Path] = ()) -> list[str]:
@@ -108,7 +113,7 @@ def choices_of(group: str, folders: Sequence[Path] = ()) -> list[str]:
     common = set.intersection(*map(set, found.values()))
     lines = []
     for path, own in found.items():
-        lines.append(described(path.stem, title(path), 21))
+        lines.append(described(path.stem, title(path), CHOICES))
         lines += [
             described(f"  {key}={own[key][0]}", own[key][1]) for key in own if key not in common
         ]

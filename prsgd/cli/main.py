@@ -8,7 +8,6 @@ import signal
 import sys
 from importlib import import_module
 
-from prsgd import __version__
 from prsgd.console import outlast_the_terminal, print_error
 from prsgd.errors import UserError, lack
 
@@ -50,6 +49,8 @@ def dispatch(arguments: list[str]) -> int:
         print(OVERVIEW, end="")
         return 0
     if arguments[0] == "--version":
+        from prsgd import __version__
+
         print(f"prsgd {__version__}")
         return 0
     command, rest = arguments[0], arguments[1:]
@@ -58,7 +59,7 @@ def dispatch(arguments: list[str]) -> int:
     if command == "complete":  # asked by what `prsgd completion` prints
         from prsgd.cli.completion import completed
 
-        print(*completed(rest[0], COMMANDS), sep="\n")
+        print(*completed(" ".join(rest), COMMANDS), sep="\n")
         return 0
     if command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, 1)

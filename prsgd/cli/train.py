@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prsgd.config.compose import compose, split_config_dirs
+from prsgd.config.choices import split_config_dirs
+from prsgd.config.compose import compose
 from prsgd.config.schema import Run
 
 if TYPE_CHECKING:

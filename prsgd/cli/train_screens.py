@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from prsgd.config.naming import curve_config
-from prsgd.console import amount, cells, duration, fits, say, show
+from prsgd.console import amount, cells, duration, fits, say, show, show_pairs
 from prsgd.cost import estimate
 from prsgd.launch.sweep import PlannedRun
 from prsgd.run_folder import ENDED, RunFolder
@@ -26,7 +26,7 @@ def show_plan(planned: Sequence[PlannedRun]) -> None:
     common = {k: v for k, v in common.items() if k not in ("status", "time", "run")}
     if len(planned) == 1:
         common = dict(lines[0])
-    say_pairs(common)
+    show_pairs(common.items())
     if len(planned) > 1:
         show_lines(
             [
@@ -105,14 +105,6 @@ def show_results(folders: Sequence[RunFolder]) -> None:
             }
         lines.append({**line, "run": folder.path.name})
     show_lines(lines)
-
-
-def say_pairs(pairs: Mapping[str, str]) -> None:
-    """A line for each name and its value."""
-    table = Table.grid(padding=(0, 2))
-    for pair in pairs.items():
-        table.add_row(*cells(pair))
-    show(table)
 
 
 def show_lines(lines: Lines) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import re
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prsgd.config.schema import GROUPS, Settings
+from prsgd.errors import UserError
 
 PRESETS = ("experiment", "method")  # groups that set keys of others, and have no default
 ALIASES = {"optimizer": "optimiser"}  # other spelling -> key
@@ -66,3 +68,19 @@ def unknown_key(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(sorted(known))}"
     return f"{name}: there is no such key; {hint}"
+
+
+def config_dirs(arguments: list[str]) -> list[Path]:
+    """The folders that were given as --config-dir."""
+    return split_config_dirs(arguments)[0]
+
+
+def split_config_dirs(arguments: list[str]) -> tuple[list[Path], list[str]]:
+    """The folders that were given as --config-dir, and all other arguments."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--config-dir", "-cd", type=Path, action="append", default=[])
+    found, rest = parser.parse_known_args(arguments)
+    for folder in found.config_dir:
+        if not folder.is_dir():
+            raise UserError(f"--config-dir={folder}: must be a folder")
+    return found.config_dir, rest

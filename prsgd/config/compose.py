@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prsgd.config.build import build_run
-from prsgd.config.choices import ALIASES, conf_dir
+from prsgd.config.choices import ALIASES, conf_dir, config_dirs
 from prsgd.config.explain import explain, with_source
 from prsgd.config.schema import Run
 from prsgd.config.table import expand
@@ -110,19 +109,3 @@ def _built(configs: list[dict[str, Any]]) -> tuple[list[Run], dict[str, Any]]:
 def keys_of_run(config: Mapping[str, Any]) -> dict[str, Any]:
     """A composed configuration without what an experiment says beside the keys of its runs."""
     return {key: value for key, value in config.items() if key not in NOT_KEYS}
-
-
-def config_dirs(arguments: list[str]) -> list[Path]:
-    """The folders that were given as --config-dir."""
-    return split_config_dirs(arguments)[0]
-
-
-def split_config_dirs(arguments: list[str]) -> tuple[list[Path], list[str]]:
-    """The folders that were given as --config-dir, and all other arguments."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--config-dir", "-cd", type=Path, action="append", default=[])
-    found, rest = parser.parse_known_args(arguments)
-    for folder in found.config_dir:
-        if not folder.is_dir():
-            raise UserError(f"--config-dir={folder}: must be a folder")
-    return found.config_dir, rest

@@ -98,7 +98,7 @@ def _misfits(run: Run) -> Iterator[str]:
     if isinstance(coded, Lossy) and coded.residual_decay < 1 and not coded.error_feedback:
         decay = f"compression.residual_decay={coded.residual_decay}"
         yield f"{decay}: needs compression.error_feedback=true"
-    if isinstance(run.compression, Lossy) and not run.algorithm.has_reference:
+    if isinstance(coded, Lossy) and not run.algorithm.has_reference:
         yield (
             f"compression={called('compression', type(run.compression))}: must be none with "
             f"algorithm={run.algorithm.name}, whose groups have no point that all workers know"

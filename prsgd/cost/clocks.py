@@ -54,21 +54,22 @@ def clocks(
     """
     workers = len(pace.speeds)
     placed = placement(workers, processes)
-    on = np.repeat(np.arange(processes), [len(span) for span in placed])
+    hosted = np.array([[worker in span for span in placed] for worker in range(workers)], float)
+    sizes = {own.group for own in averagings}
+    ranks = {size: [hosts(group, placed) for group in groups_of(workers, size)] for size in sizes}
     ends, now = [0.0], np.zeros(processes)
     due: dict[int, float] = {}  # by step: when the last process had sent what is used there
     left = steps - (averagings[-1].step if averagings else 0)
     for own in [*averagings, Averaging(steps, 0, [left] * workers)]:
         times = pace.times(own.step - len(ends) + 1, draws)
-        for k, each in enumerate(times, 1):
-            busy = each * (np.array(own.local_steps) >= k)
-            now = now + np.bincount(on, busy, processes)
+        steps_done = np.arange(1, len(times) + 1)[:, None] <= np.array(own.local_steps)
+        for busy in (times * steps_done) @ hosted:
+            now = now + busy
             now = np.maximum(now, due.pop(len(ends), 0.0))
             ends.append(float(now.max()))
         if delay:
             due[own.step + delay] = float(now.max())
-        elif own.group:
-            for group in groups_of(workers, own.group):
-                ranks = hosts(group, placed)
-                now[ranks] = now[ranks].max()
+        else:
+            for group in ranks.get(own.group, []):
+                now[group] = now[group].max()
     return np.array(ends)

@@ -60,6 +60,8 @@ class Communicator:
     ) -> None:
         """`meeting` is where the ranks of an agent of our own meet; others have torchrun's."""
         self.workers = workers
+        self.averaged = workers  # those whose mean is taken
+        self.shares: Tensor | None = None  # (K, 1): 1 for each of them that is hosted, and else 0
         self.processes = processes
         self.timeout = timedelta(seconds=timeout)
         self.rank = int(os.environ["RANK"]) if processes > 1 else 0
@@ -135,23 +137,23 @@ class Communicator:
 
     # what the algorithm sends -------------------------------------------------------------------
 
-    def mean(
-        self, parts: list[Tensor], control: Tensor, among: Sequence[int] | None = None
-    ) -> Mean:
+    def among(self, workers: Sequence[int] | None) -> Communicator:
+        """The same processes, which take means over these workers only, or over all for None."""
+        if workers is None:
+            return self
+        other = copy.copy(self)
+        own = [[float(worker in workers)] for worker in self.local_workers]
+        other.averaged, other.shares = len(workers), torch.tensor(own, device=self.device)
+        return other
+
+    def mean(self, parts: list[Tensor], control: Tensor) -> Mean:
         """The mean over all N workers, or those `among`, of each of the (K, D) `parts`.
 
         `control` (any number of numbers, on the device) travels with it.
         """
-        if among is None:
-            return self._mean(parts, self.workers, control, self._group)
-        shares = self.shares(among)
-        found = self._mean([part * shares for part in parts], self.workers, control, self._group)
-        return found._replace(means=[mean * (self.workers / len(among)) for mean in found.means])
-
-    def shares(self, among: Sequence[int]) -> Tensor:
-        """(K, 1): 1 for each hosted worker of those `among`, and 0 for others."""
-        own = [[float(worker in among)] for worker in self.local_workers]
-        return torch.tensor(own, device=self.device)
+        if self.shares is not None:
+            parts = [part * self.shares for part in parts]
+        return self._mean(parts, self.averaged, control, self._group)
 
     def group_means(self, parts: list[Tensor], size: int) -> Iterator[tuple[slice, Mean]]:
         """The same within each group of `size` workers: hosted rows, and their group's mean."""

@@ -93,7 +93,7 @@ def _in_shards(
     shards = [slice(bounds[rank], bounds[rank + 1]) for rank in ranks]
     mine, uniforms = shards[communicator.rank], _uniforms(compressor, inside, [*where, OF_ALL])
     total, heard, there = _sum_of_shard(compressor, communicator, packed, sent, shards, control)
-    mean = (total / communicator.workers).float() * inside[mine]
+    mean = (total / communicator.averaged).float() * inside[mine]
     back = packed.new_empty(0, compressor.block_bytes)
     if len(mean):
         back = compressor.pack(mean, counts[mine], None if uniforms is None else uniforms[mine])
@@ -178,7 +178,7 @@ def _gathered(
         for place, what in zip(where, _floats(numbers).view(-1, m, kept), strict=True):
             total.scatter_add_(1, place, what.to(total))
         heard += _floats(more)
-    means = [*(total / communicator.workers).to(parts[0])]
+    means = [*(total / communicator.averaged).to(parts[0])]
     return Arrived(Mean(means, heard, message, seconds), messages)
 
 

@@ -24,7 +24,7 @@ class Round:
     drifts: Tensor | None  # (K,), |x_i - mean|^2 before it; None where no x_i was averaged
     local_steps: list[int]  # steps of each of the N workers since the last round
     delay: int = 0  # steps after which its mean is used
-    download_bytes: float = 0.0  # fetched by workers that were idle, mean over those taking part
+    download_bytes: int = 0  # fetched by workers that were idle, mean over those taking part
 
     @staticmethod
     def of(
@@ -34,7 +34,7 @@ class Round:
         local_steps: list[int],
         group: int | None = None,
         delay: int = 0,
-        download_bytes: float = 0.0,
+        download_bytes: int = 0,
     ) -> Round:
         """The round that brought this mean."""
         control = None if found.control is None else found.control.clone()
@@ -51,7 +51,7 @@ class Ledger:
 
     rounds: int = 0
     payload_bytes: int = 0
-    download_bytes: float = 0.0
+    download_bytes: int = 0
     group_rounds: int = 0
     group_payload_bytes: int = 0
     comm_seconds: float = 0.0  # all-reduces, as the last process to arrive sees them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ class Replayed:
         self.delay = int(run.config.get("algorithm.delay", 0))
         self.compression = compression_of(run)
         self.step_seconds = step_seconds(run)
+        self.local_steps = local_steps(run)
         self._transfer = cache(self.transfer_seconds)
         self._clock = cache(self.clock)
 
@@ -48,7 +49,7 @@ class Replayed:
     def clock(self, processes: int, jitter: float) -> Any:
         """(T + 1,): seconds of computing until each step is done."""
         rounds = self.run.rounds
-        columns = rounds["step"], rounds["group"], self.local_steps()
+        columns = rounds["step"], rounds["group"], self.local_steps
         averagings = [Averaging(*row) for row in zip(*columns, strict=True)]
         pace = Pace(self.run.config["speeds"] or [1.0] * self.workers, jitter)
         steps, draws = int(self.run.metrics["step"].iloc[-1]), self.run.config["seed"]
@@ -60,7 +61,7 @@ class Replayed:
     def transfers(self, clock: Any, network: Network) -> Iterator[Transfer]:
         """What is sent, in order: before a round, what those fetch who were idle in the last."""
         rounds, last, before = self.run.rounds, len(clock) - 1, 0
-        columns = rounds["step"], rounds["payload_bytes"], rounds["group"], self.fetched()
+        columns = rounds["step"], rounds["payload_bytes"], rounds["group"], self.fetched
         for t, payload, group, fetched in zip(*columns, strict=True):
             if fetched and network.processes != 1:
                 assert network.bandwidth is not None
@@ -70,18 +71,15 @@ class Replayed:
             yield Transfer(clock[t], due, self._transfer(payload, group, network))
             before = t
 
+    @cached_property
     def fetched(self) -> Any:
         """Before each round, the bytes of a worker that was idle in the last one; 0 without one."""
         if "download_bytes" not in self.run.rounds:
             return np.zeros(len(self.run.rounds))
-        takes_part = np.array(self.local_steps()) > 0
+        takes_part = np.array(self.local_steps) > 0
         newcomers = (takes_part[1:] & ~takes_part[:-1]).sum(1)
         together = self.taking_part * self.run.rounds["download_bytes"].to_numpy()
         return together / np.maximum(1, [0, *newcomers])
-
-    def local_steps(self) -> list[list[int]]:
-        """Of each of the N workers, for each round."""
-        return [_steps(text, self.workers) for text in self.run.rounds["local_steps"].map(str)]
 
     def hosted(self, network: Network) -> int:
         """Workers of the busiest process, of those that take part."""
@@ -117,17 +115,15 @@ def step_seconds(run: RunRecord) -> float:
     return float(busy / (last["step"] * hosted * _share_of_active(run)))
 
 
-def _steps(text: str, workers: int) -> list[int]:
-    """Those of each worker, of whom a record has one for all where they are equal."""
-    steps = [*map(int, text.split())]
-    return steps * workers if len(steps) == 1 else steps
+def local_steps(run: RunRecord) -> list[list[int]]:
+    """Of each of the N workers, for each round; a record has one for all where they are equal."""
+    steps = [[*map(int, text.split())] for text in run.rounds["local_steps"].map(str)]
+    return [own * run.config["workers"] if len(own) == 1 else own for own in steps]
 
 
 def _share_of_active(run: RunRecord) -> float:
     """Of all workers those that compute in a step, on average."""
-    steps = [
-        np.array(_steps(text, run.config["workers"])) for text in run.rounds["local_steps"].map(str)
-    ]
+    steps = [np.array(of_round) for of_round in local_steps(run)]
     most = sum(of_round.max() for of_round in steps)
     return float(sum(of_round.mean() for of_round in steps) / most) if most else 1.0
 

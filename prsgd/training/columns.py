@@ -64,7 +64,8 @@ class Columns:
     @torch.no_grad()
     def mean(self, *parts: Part, among: Sequence[int] | None = None) -> list[Tensor]:
         workers = self.workers
-        found = self._mean(parts, workers.control(), workers.t, workers.communicator, among)
+        communicator = workers.communicator.among(among)
+        found = self._mean(parts, workers.control(), workers.t, communicator)
         x = self.x if parts[0].rows is self.x else None
         self._enter(found, x, workers.t, 0, workers.take_local_steps(), among)
         return found.means
@@ -141,18 +142,13 @@ class Columns:
         return self.workers.replicated(name)[self.columns]
 
     def _mean(
-        self,
-        parts: Sequence[Part],
-        control: Tensor,
-        t: int,
-        communicator: Communicator,
-        among: Sequence[int] | None = None,
+        self, parts: Sequence[Part], control: Tensor, t: int, communicator: Communicator
     ) -> Mean:
         """The mean of each part, in step t."""
         communicator.enter_step(t)
         if self.differences:
-            return self.differences.mean(parts, control, t, communicator, among)
-        return communicator.mean([part.rows for part in parts], control, among)
+            return self.differences.mean(parts, control, t, communicator)
+        return communicator.mean([part.rows for part in parts], control)
 
     def _enter(
         self,
@@ -164,12 +160,14 @@ class Columns:
         among: Sequence[int] | None = None,
     ) -> None:
         """Into the ledger; x (K, D) are the x_i that were averaged, None where others were."""
-        workers, download = self.workers, 0.0
+        workers, download = self.workers, 0
         drifts = None if x is None else workers.squared_distances(x, found.means[0])
         if among is not None:
             numbers = sum(mean.numel() for mean in found.means)
-            download = workers.take_newcomers(among) / len(among) * FLOAT32 * numbers
+            download = workers.take_newcomers(among) * FLOAT32 * numbers // len(among)
+            workers.pool_statistics(among)
             if drifts is not None:
-                drifts *= workers.communicator.shares(among)[:, 0] * workers.count / len(among)
+                drifts *= workers.own([i in among for i in range(workers.count)])[:, 0]
+                drifts *= workers.count / len(among)
         round = Round.of(found, t, drifts, steps, delay=delay, download_bytes=download)
         workers.ledger.append(round)

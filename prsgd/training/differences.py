@@ -51,21 +51,16 @@ class Differences:
             scalars[APART] = 1.0
 
     def mean(
-        self,
-        parts: Sequence[Part],
-        control: Tensor,
-        t: int,
-        communicator: Communicator,
-        among: Sequence[int] | None = None,
+        self, parts: Sequence[Part], control: Tensor, t: int, communicator: Communicator
     ) -> Mean:
-        """The mean of each part over all workers, or those `among`, as it arrives in step t."""
+        """The mean of each part over those who take part, as it arrives in the round of step t."""
         points = [self._point(part, place) for place, part in enumerate(parts)]
         rows = [part.rows - point for part, point in zip(parts, points, strict=True)]
         places = range(len(parts) if self.compressor.error_feedback else 0)
         residuals = [self._residual(parts[place], place) for place in places]
         for own, e in zip(rows, residuals, strict=False):
             own.add_(e, alpha=self.compressor.residual_decay)
-        shares = None if among is None else communicator.shares(among)
+        shares = communicator.shares
         rows = rows if shares is None else [own * shares for own in rows]
         where = [self.seed, t, *self.place]
         found, sent = compressed_mean(self.compressor, communicator, rows, control, where)
@@ -74,8 +69,7 @@ class Differences:
                 torch.sub(own, message, out=e)
             else:
                 e.mul_(1 - shares).add_(own - message)
-        times = 1.0 if among is None else communicator.workers / len(among)
-        means = [point + times * mean for point, mean in zip(points, found.means, strict=True)]
+        means = [point + mean for point, mean in zip(points, found.means, strict=True)]
         for place, (part, mean) in enumerate(zip(parts, means, strict=True)):
             if isinstance(part.reference, str) and part.reference == "mean":
                 self.replicated(f"{NAME}/mean{place}").copy_(mean)

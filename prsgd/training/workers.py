@@ -287,20 +287,24 @@ class RowWorkers:
         strange = torch.tensor(float(not all(bool(torch.isfinite(s).all()) for s in state)))
         return not self.communicator.all_reduce_sum(strange)
 
-    @torch.no_grad()
     def take_newcomers(self, among: Sequence[int]) -> int:
         """How many of those that take part in a round did not know the last mean.
 
-        From here on only they know it. BatchNorm statistics, which evaluation alone reads, are
-        pooled over them for all others.
+        From here on only they know it.
         """
         newcomers = len({*among} - {*self.informed})
         self.informed = among
+        return newcomers
+
+    @torch.no_grad()
+    def pool_statistics(self, among: Sequence[int]) -> None:
+        """All others get the BatchNorm statistics of those `among`; only evaluation reads them."""
+        if not self.s.shape[1]:
+            return
         statistics = pooled(self.communicator.gather_workers(self.s)[[*among]]).to(self.s)
         for row, worker in enumerate(self.communicator.local_workers):
             if worker not in among:
                 self.s[row] = statistics
-        return newcomers
 
     def control(self) -> Tensor:
         """(2,): the losses since the last row, summed over the hosted workers, and the signal."""
@@ -342,7 +346,7 @@ class RowWorkers:
         them. The module is the same at every call.
         """
         silent = torch.zeros(2, device=self.communicator.device)
-        mean = self.communicator.mean([self.x], silent, among).means[0].clone()
+        mean = self.communicator.among(among).mean([self.x], silent).means[0].clone()
         those = slice(None) if among is None else [*among]
         distances = self.communicator.gather_workers(self.squared_distances(self.x, mean))[those]
         statistics = pooled(self.communicator.gather_workers(self.s)[those]).to(self.s)

@@ -8,12 +8,12 @@ from typing import Any
 
 from rich import progress as bars
 from rich.console import RenderableType
-from rich.table import Column, Table
+from rich.table import Column
 from rich.text import Text
 
 from prsgd.config.plan import Job
 from prsgd.config.schema import Run
-from prsgd.console import amount, cells, console, duration, printable, say, show
+from prsgd.console import amount, console, duration, printable, say, show_pairs
 from prsgd.distributed.ledger import Ledger
 from prsgd.run_folder import RunFolder
 from prsgd.training.trackers.base import Outcome, Progress, Tracker
@@ -98,11 +98,8 @@ class ConsoleTracker(Tracker):
             if outcome.status == "interrupted":
                 say(f"to go on: the same command again, or prsgd run {folder}")
             return
-        table = Table.grid(padding=(0, 2))
         figures = f"prsgd figures {folder.parent}"
-        for name, value in (*self._ended(), ("records", str(folder)), ("figures", figures)):
-            table.add_row(*cells((name, value)))
-        show(table)
+        show_pairs([*self._ended(), ("records", str(folder)), ("figures", figures)])
 
     def _ended(self) -> list[tuple[str, str]]:
         """What came out, from the last row; nothing where there is none."""

@@ -43,23 +43,32 @@ class Book(ABC):
 
 
 def external(name: str, folder: Path) -> ExternalTracker:
-    """The tracker of this name, for the run in `folder`."""
-    module = import_module(f"prsgd.training.trackers.{name}")
-    return ExternalTracker(name, getattr(module, BOOKS[name])(), folder)
+    """The tracker of this name, for the run in `folder`; its package is imported when it starts."""
+
+    def book() -> Book:
+        own: Book = getattr(import_module(f"prsgd.training.trackers.{name}"), BOOKS[name])()
+        return own
+
+    return ExternalTracker(name, book, folder)
 
 
 class ExternalTracker(Tracker):
     """Keeps a book. A run that goes on goes on in it, and what it has is not written again."""
 
-    def __init__(self, name: str, book: Book, folder: Path) -> None:
+    def __init__(self, name: str, make: Callable[[], Book], folder: Path) -> None:
+        """`make` makes the book, and may raise too."""
         self.name = name
-        self.book = book
+        self.make = make
         self.folder = folder
-        self.works = True
+        self.works = False  # as it does from its start on, until it fails
 
     def start(self, job: Job, steps: int, step: int, ledger: Ledger) -> None:
-        key = self._own().get("key", "")
-        self._try(lambda: self._keep(key=self.book.begin(job, key)))
+        def begin() -> None:
+            self.book = self.make()
+            self._keep(key=self.book.begin(job, self._own().get("key", "")))
+
+        self.works = True
+        self._try(begin)
 
     def log(self, row: dict[str, Any]) -> None:
         self._try(lambda: self._write("rows", "", [row]))
@@ -76,7 +85,7 @@ class ExternalTracker(Tracker):
         self._try(end)
 
     def close(self) -> None:
-        self._try(self.book.close)
+        self._try(lambda: self.book.close())
 
     def _write(self, kind: str, prefix: str, rows: list[dict[str, Any]]) -> None:
         written = self._own().get(kind, -1)
