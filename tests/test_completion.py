@@ -98,3 +98,7 @@ def test_help_of_one_name(prsgd: Command) -> None:
     with pytest.raises(UserError) as caught:
         about("topkk", [])
     assert str(caught.value) == "topkk: there is no such key; did you mean topk?"
+    with pytest.raises(UserError) as caught:
+        about("qqqqqq", [])
+    line = "qqqqqq: there is no such key; prsgd train --help lists all keys and choices"
+    assert str(caught.value) == line

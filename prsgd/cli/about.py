@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from prsgd.cli.help import choices_of, described, keys, presets
-from prsgd.config.choices import ALIASES, PRESETS, conf_dir, files, known_keys, unknown_key
+from prsgd.config.choices import ALIASES, PRESETS, conf_dir, files, known_keys
 from prsgd.config.schema import GROUPS, Settings
 from prsgd.errors import UserError
 
@@ -22,7 +23,11 @@ def about(word: str, folders: Sequence[Path]) -> str:
     parts = [*_of_key(word, folders), *_of_choice(word, folders)]
     if not parts:
         named = [path.stem for group in (*GROUPS, *PRESETS) for path in files(group)]
-        raise UserError(unknown_key(word, [*known_keys(), *named]))
+        near = difflib.get_close_matches(word, [*known_keys(), *named], 1)
+        hint = (
+            f"did you mean {near[0]}?" if near else "prsgd train --help lists all keys and choices"
+        )
+        raise UserError(f"{word}: there is no such key; {hint}")
     return "\n\n".join(parts) + "\n"
 
 
