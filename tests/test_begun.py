@@ -14,7 +14,7 @@ from test_data import tree
 from prsgd.config.build import build_run
 from prsgd.config.naming import run_name, run_name_of_version_1
 from prsgd.errors import UserError
-from prsgd.launch.sweep import plan_runs, refuse_begun, refuse_changed
+from prsgd.launch.planning import plan_runs, refuse_begun, refuse_changed
 from prsgd.measures import OF_IMAGES
 from prsgd.run_folder import RunFolder
 
@@ -44,13 +44,13 @@ def test_a_run_that_version_0_1_began_is_not_begun_anew(tmp_path: Path) -> None:
     name = run_name_of_version_1(run, "fp32")
     of_version_1(begun(tmp_path / name))
     with pytest.raises(UserError) as refusal:
-        plan_runs([(run, None)])
+        plan_runs([(run, None)], alone=True)
     assert str(refusal.value) == (
         f"{tmp_path}/{name} is this run, begun by version 0.1 and not finished: go on by "
         f"`prsgd run {tmp_path}/{name}`, or choose another out to begin anew"
     )
     RunFolder(tmp_path / name).set_status("done")
-    [planned] = plan_runs([(run, None)])
+    [planned] = plan_runs([(run, None)], alone=True)
     assert planned.folder.path.name == run_name(run, "fp32", run.data.fingerprint())
 
 

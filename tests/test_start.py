@@ -21,7 +21,7 @@ from prsgd.config.schema import Run
 from prsgd.config.start import WEIGHTS, located
 from prsgd.distributed.communicator import Communicator
 from prsgd.errors import UserError
-from prsgd.launch.sweep import plan_runs
+from prsgd.launch.planning import plan_runs
 from prsgd.run_folder import RunFolder
 from prsgd.training.module import build_module
 from prsgd.training.setup import build_workers
@@ -175,7 +175,7 @@ def test_weights_that_do_not_fit_are_one_line(weights: Path, tmp_path: Path, kin
     save_file(state, path)
     run = small_run(start=str(path), out=str(tmp_path / "runs"), device="cpu", **MLP)
     with pytest.raises(UserError) as refused:
-        plan_runs([(run, None)])
+        plan_runs([(run, None)], alone=True)
     assert str(refused.value) == f"start={path}: {line}"
     assert not (tmp_path / "runs").exists()
 
@@ -214,7 +214,9 @@ def test_what_is_no_file_of_weights_is_one_line(tmp_path: Path, prsgd: Command) 
 def test_a_name_knows_the_content_and_not_the_path(weights: Path, tmp_path: Path) -> None:
     def planned(path: Path | None) -> Any:
         start = {} if path is None else {"start": str(path)}
-        [found] = plan_runs([(small_run(out=str(tmp_path), device="cpu", **start, **MLP), None)])
+        [found] = plan_runs(
+            [(small_run(out=str(tmp_path), device="cpu", **start, **MLP), None)], alone=True
+        )
         return found
 
     copy = tmp_path / "copy.safetensors"

@@ -21,8 +21,8 @@ from prsgd.run_folder import RunFolder
 from prsgd.training import loop
 from prsgd.training.trackers import refuse_missing
 from prsgd.training.trackers.base import Outcome
-from prsgd.training.trackers.console import ConsoleTracker
 from prsgd.training.trackers.external import STATE, Book, ExternalTracker
+from prsgd.training.trackers.lines import Line
 
 NAMES = ["tensorboard", "wandb", "mlflow"]
 
@@ -169,14 +169,14 @@ def test_progress_fits_the_terminal(
 ) -> None:
     """The bar, the time left and what is known of the run, whole, with a title of a sweep."""
     terminal = Console(width=width, force_terminal=True, file=StringIO())
-    monkeypatch.setattr("prsgd.training.trackers.console.console", terminal)
+    monkeypatch.setattr("prsgd.training.trackers.lines.console", terminal)
     title = "[12/100] scaffold-I8-N4-s0-451f71a8"
-    tracker = ConsoleTracker(title, small_run())
+    bar = Line(title)
     state = "epoch 10.7/40  round 1,310  loss 0.090  bits per byte 2.5  24,660 tok/s"
-    tracker.bar.update(tracker.task, total=100, completed=20, state=state)
-    tracker.close()
+    bar.update(total=100, completed=20, state=state)
+    bar.stop()
     with terminal.capture() as captured:
-        terminal.print(tracker.bar.get_renderable())
+        terminal.print(bar.bars.get_renderable())
     shown = [line.rstrip() for line in Text.from_ansi(captured.get()).plain.splitlines()]
     assert len(shown) == lines
     assert max(map(len, shown)) <= width

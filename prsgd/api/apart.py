@@ -24,7 +24,7 @@ from prsgd.files import scratch_folder, write_atomically
 from prsgd.launch.elastic import end_with_parent
 from prsgd.launch.job import launch
 from prsgd.launch.process import CODES
-from prsgd.launch.sweep import owned
+from prsgd.launch.runs import owned
 from prsgd.plain_yaml import read_yaml
 from prsgd.run_folder import RunFolder
 from prsgd.training.machine import this_machine

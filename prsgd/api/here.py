@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from prsgd.config.plan import Job
 from prsgd.errors import RunFailed, UserError, why
 from prsgd.launch.process import prepare_torch
-from prsgd.launch.sweep import owned
+from prsgd.launch.runs import owned
 from prsgd.launch.torchrun import torchrun_rank
 from prsgd.training.interrupt import Interrupt, signal_of
 

@@ -21,7 +21,7 @@ from prsgd.data.cache import prepare
 from prsgd.data.digest import cache_folder
 from prsgd.errors import UserError
 from prsgd.launch.notes import about_data, skipped
-from prsgd.launch.sweep import PlannedRun, plan_runs
+from prsgd.launch.planning import PlannedRun, plan_runs
 from prsgd.launch.torchrun import torchrun_rank
 from prsgd.models.given import given as given_model
 from prsgd.run_folder import ENDED, RunFolder
@@ -101,7 +101,7 @@ def _trained(
         run = _as_recorded(folder, run)
     elif objects:
         folder = next(_new_folders(run))
-    [planned] = plan_runs([(run, folder)], may_fork=False)
+    [planned] = plan_runs([(run, folder)], alone=True, may_fork=False)
     if strange:
         say("a fresh interpreter could not import what was given: training here, with P = 1")
     for line in about_data([planned]):

@@ -63,7 +63,11 @@ and bind to it with --local-addr=ADDRESS and GLOO_SOCKET_IFNAME=INTERFACE. On
 one machine prsgd opens no such port. scripts/slurm.sbatch has the options with
 which the others train on when a machine fails.
 
-The same command again resumes an unfinished run and skips a finished one.
+The same command again resumes an unfinished run and skips a finished one. Runs
+of a sweep go side by side where there are GPUs or cores for several; jobs=1
+trains them one after another. Hydra's launchers and sweepers work as well:
+hydra/launcher=joblib, hydra/launcher=submitit_slurm, +experiment=tune_optuna;
+pip install 'prsgd[joblib]', 'prsgd[submitit]', 'prsgd[optuna]'.
 Hydra's own options (--cfg job, --config-dir DIR, ...) work too; --hydra-help
 lists them. A --config-dir is code: what its files name is imported and run. Use
 folders that you trust.

@@ -25,8 +25,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     folder = options.folder
     trusted, places = given_keys(options.keys)
-    from prsgd.cli.train import execute
+    from prsgd.cli.train import close
     from prsgd.config.build import build_run
+    from prsgd.launch.sweep import Sweep
     from prsgd.run_folder import RunFolder
 
     config = RunFolder(folder).config()
@@ -40,7 +41,9 @@ def main(arguments: list[str]) -> int:
         run = build_run(config, trusted)
     except UserError as error:
         raise UserError(f"{folder}/config.yaml: {error}") from error
-    return execute([(run, folder)], dry_run=False, figures={})
+    sweep = Sweep()
+    sweep.go_on(run, folder)
+    return close(sweep)
 
 
 def given_keys(arguments: list[str]) -> tuple[list[str], dict[str, str]]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from prsgd.config.choices import split_config_dirs
-from prsgd.config.compose import compose
+from prsgd.config.compose import EMPTY, compose, hydra_jobs
 from prsgd.config.schema import Run
+from prsgd.errors import UserError
 
 if TYPE_CHECKING:
-    from prsgd.launch.sweep import PlannedRun
+    from prsgd.launch.sweep import Sweep
 
 SEVERITY = (0, 3, 1)  # exit codes, the worst last
 
@@ -19,13 +20,52 @@ SEVERITY = (0, 3, 1)  # exit codes, the worst last
 def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         return show_help(arguments)
-    dry_run = "--dry-run" in arguments
+    if "--dry-run" in arguments:
+        runs, _ = compose([a for a in arguments if a != "--dry-run"])
+        return show_plan(runs) if runs else 0
+    from prsgd.launch.sweep import Stopped, Sweep
 
-    def train(runs: list[Run], figures: Mapping[str, Any]) -> int:
-        return execute([(run, None) for run in runs], dry_run, figures)
+    sweep = Sweep(arguments)
+    with suppress(Stopped):
+        hydra_jobs(arguments, sweep)
+    if not sweep.codes and {"-m", "--multirun"} & {*arguments}:
+        raise UserError(EMPTY)
+    return close(sweep)
 
-    runs, figures = compose([a for a in arguments if a != "--dry-run"], train)
-    return train(runs, figures) if runs else 0
+
+def show_plan(runs: Sequence[Run]) -> int:
+    """Show what would be trained."""
+    from prsgd.cli import train_screens as screens
+    from prsgd.console import say
+    from prsgd.launch.notes import about_data
+    from prsgd.launch.planning import plan_runs
+
+    planned = plan_runs([(run, None) for run in runs], alone=len(runs) == 1)
+    for line in about_data(planned):
+        say(line)
+    screens.show_plan([*{p.folder.path: p for p in planned}.values()])
+    return 0
+
+
+def close(sweep: Sweep) -> int:
+    """Show what became of the runs; returns the exit code.
+
+    0 done, 1 failed, 3 diverged, 128 + signal interrupted; of a sweep, the worst.
+    """
+    from prsgd.cli import train_screens as screens
+    from prsgd.launch.torchrun import torchrun_rank
+    from prsgd.run_folder import RunFolder
+
+    codes = [code for code in sweep.codes.values() if code is not None]
+    if torchrun_rank() is not None:  # torchrun takes any other code for a crash
+        return 1 if 1 in codes else 0
+    folders = [RunFolder(path) for path in sweep.codes]
+    begun = [folder for folder in folders if folder.status()[0] != "new"]
+    if len(folders) > 1 and begun:
+        screens.show_results(begun)
+    if sweep.searched:
+        screens.show_best(sweep.searched, sweep.maximises)
+    return sweep.signal or max([1 if sweep.failed else 0, *codes], key=SEVERITY.index)
 
 
 def show_help(arguments: list[str]) -> int:
@@ -44,63 +84,3 @@ def show_help(arguments: list[str]) -> int:
     else:
         print(text, end="")
     return 0
-
-
-def execute(
-    runs: Sequence[tuple[Run, Path | None]], dry_run: bool, figures: Mapping[str, Any]
-) -> int:
-    """Train the runs, each in a folder of its own or in the one given; returns the exit code.
-
-    0 done, 1 failed, 3 diverged, 128 + signal interrupted; of a sweep, the worst.
-    """
-    from prsgd.cli import train_screens as screens
-    from prsgd.console import say
-    from prsgd.launch.notes import about_data, skipped
-    from prsgd.launch.sweep import plan_runs, train_all
-    from prsgd.launch.torchrun import torchrun_rank
-    from prsgd.run_folder import ENDED
-
-    planned = plan_runs(runs)
-    if not torchrun_rank():
-        for line in about_data(planned):
-            say(line)
-    if dry_run:
-        screens.show_plan(planned)
-        return 0
-    pending = []
-    for p in planned:
-        if (p.folder.path / "config.yaml").exists():
-            p.folder.config()  # raises a UserError for a record that cannot be read
-        if p.folder.status()[0] not in ENDED:
-            pending.append(p)
-        elif not torchrun_rank():
-            say(skipped(p.folder, p.run.profile))
-    if not torchrun_rank():
-        keep_figures(planned, figures)
-    codes = train_all(pending, len(planned))
-    if torchrun_rank() is not None:  # torchrun takes any other code for a crash
-        return 1 if 1 in codes else 0
-    begun = [p.folder for p in planned if p.folder.status()[0] != "new"]
-    if len(planned) > 1 and begun:
-        screens.show_results(begun)
-    return _exit_code(planned, codes)
-
-
-def keep_figures(planned: Sequence[PlannedRun], figures: Mapping[str, Any]) -> None:
-    """Write what an experiment says of its figures beside its runs, as figures.yaml."""
-    import yaml
-
-    from prsgd.files import write_atomically
-
-    if figures:
-        text = yaml.safe_dump(dict(figures), sort_keys=False, allow_unicode=True)
-        for out in {p.folder.path.parent for p in planned}:
-            out.mkdir(parents=True, exist_ok=True)
-            write_atomically(out / "figures.yaml", text)
-
-
-def _exit_code(planned: Sequence[PlannedRun], codes: list[int]) -> int:
-    if codes and codes[-1] >= 128:
-        return codes[-1]
-    diverged = any(p.folder.status()[0] == "diverged" for p in planned)
-    return max([*codes, 3 if diverged else 0], key=SEVERITY.index)

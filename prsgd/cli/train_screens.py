@@ -11,7 +11,7 @@ from rich.table import Table
 from prsgd.config.naming import curve_config
 from prsgd.console import amount, cells, duration, fits, say, show, show_pairs
 from prsgd.cost import estimate
-from prsgd.launch.sweep import PlannedRun
+from prsgd.launch.planning import PlannedRun
 from prsgd.run_folder import ENDED, RunFolder
 
 Lines = Sequence[Mapping[str, str]]  # a row each, by column
@@ -105,6 +105,12 @@ def show_results(folders: Sequence[RunFolder]) -> None:
             }
         lines.append({**line, "run": folder.path.name})
     show_lines(lines)
+
+
+def show_best(searched: Sequence[tuple[float, str]], maximises: bool) -> None:
+    """The line that ends a sweep whose sweeper looks for the best."""
+    value, keys = (max if maximises else min)(searched)
+    say(f"the best of {len(searched)}: {keys} (objective {value:.4f})")
 
 
 def show_lines(lines: Lines) -> None:

@@ -11,6 +11,8 @@ from hydra.errors import HydraException
 
 from prsgd.config.choices import PRESETS, known_keys, unknown_choice, unknown_key
 
+PLUGINS = {"launcher": ("joblib", "submitit"), "sweeper": ("optuna",)}  # which are extras
+
 
 def explain(error: Exception, arguments: Sequence[str], folders: Sequence[Path]) -> str:
     """The line for an error that Hydra raised over these arguments.
@@ -21,6 +23,8 @@ def explain(error: Exception, arguments: Sequence[str], folders: Sequence[Path])
     for argument in arguments:
         if not argument.startswith("-") and "=" in argument and not _is_readable(argument):
             return _unreadable(argument)
+    if found := re.search(r"Could not find 'hydra/(launcher|sweeper)/([^']*)'", message):
+        return _unknown_plugin(*found.groups())
     if found := re.search(r"Could not find '(\w+)/([^']*)'", message):
         return unknown_choice(found[1], found[2], folders)
     if found := re.search(r"Ambiguous value for argument '([^']+)'", message):
@@ -33,6 +37,15 @@ def explain(error: Exception, arguments: Sequence[str], folders: Sequence[Path])
         return unknown_key(found[1], known_keys())
     line = next((line.strip() for line in message.splitlines() if line.strip()), repr(error))
     return f"cannot read the arguments: {line}"
+
+
+def _unknown_plugin(kind: str, name: str) -> str:
+    """The line for a launcher or sweeper that is not installed, or that nobody knows."""
+    extra = name.partition("_")[0]
+    if extra in PLUGINS[kind]:
+        return f"hydra/{kind}={name}: needs a plugin of Hydra's: pip install 'prsgd[{extra}]'"
+    known = ", ".join(PLUGINS[kind])
+    return f"hydra/{kind}={name}: is not installed here; prsgd was tried with {known}"
 
 
 def _is_readable(argument: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from prsgd.config.schema import Run
@@ -18,6 +19,11 @@ class Machine:
     cores: int
     linux: bool
     bf16: Mapping[str, bool]  # device -> whether the hardware computes in it natively
+
+    def shared_by(self, runs: int) -> Machine:
+        """What each of so many runs has of it that train at the same time."""
+        gpus = max(1, self.gpus // runs) if self.gpus else 0
+        return replace(self, gpus=gpus, cores=max(1, self.cores // runs))
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,14 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Screen:
+    """A screen that several runs share. `bars` leads to the process that draws a bar for each run;
+    without it each line says whose it is."""
+
+    bars: Connection | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """One run, ready to start."""
 
@@ -51,6 +65,7 @@ class Job:
     folder: Path
     data: Path  # cache file of the data set
     title: str = ""  # for the screen: the run's name and its place in a sweep
+    screen: Screen | None = None  # where other runs are seen as well
 
 
 def decide(
@@ -62,7 +77,7 @@ def decide(
 ) -> Plan:
     """Everything about starting `run`; `UserError` where the machine cannot do it.
 
-    `alone` says that this process starts no other run. Only then may it compute itself, since
+    `alone` says that this process trains no other run. Only then may it compute itself, since
     torch's threads do not survive a fork. One that computes already may not fork.
     """
     if run.device == "cuda" and not machine.gpus:

@@ -1,10 +1,15 @@
-"""What a user is told of runs before the first one starts."""
+"""What a user is told of runs before the first one starts, and what their folder is told."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from prsgd.launch.sweep import PlannedRun
+import yaml
+
+from prsgd.files import write_atomically
+from prsgd.launch.planning import PlannedRun
 from prsgd.run_folder import RunFolder
 
 
@@ -31,3 +36,12 @@ def skipped(folder: RunFolder, profile: bool) -> str:
     value = f"test {metric.title} {metric.shown(last[metric.column])}" if last else ""
     result = value if status == "done" and last else why
     return f"{folder.path} is {status} ({result}): skipped{note}"
+
+
+def keep_figures(paths: Iterable[Path], figures: Mapping[str, Any]) -> None:
+    """Write what an experiment says of its figures beside its runs, as figures.yaml."""
+    if figures:
+        text = yaml.safe_dump(dict(figures), sort_keys=False, allow_unicode=True)
+        for out in {path.parent for path in paths}:
+            out.mkdir(parents=True, exist_ok=True)
+            write_atomically(out / "figures.yaml", text)

@@ -1,198 +1,194 @@
-"""Runs one after another: all are planned before the first one starts."""
+"""The runs of one command, as jobs of Hydra's: a batch is checked before its first run trains."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice, takewhile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from prsgd.config.naming import run_name, run_name_of_version_1
-from prsgd.config.plan import Job, Plan, decide
+from hydra.core.utils import JobReturn, JobStatus
+
+from prsgd.config.compose import runs_of
+from prsgd.config.plan import Screen
 from prsgd.config.schema import Run
-from prsgd.config.start import located, without_lost_start
-from prsgd.console import amount, print_error, track
-from prsgd.cost import estimate
-from prsgd.data.cache import prepare
-from prsgd.data.digest import cache_folder
-from prsgd.errors import UserError, why
-from prsgd.launch.job import launch
-from prsgd.launch.own_model import parameter_sizes
-from prsgd.launch.process import gave_up
+from prsgd.console import print_error, say
+from prsgd.errors import why
+from prsgd.launch.elsewhere import jobs_at_once, train_elsewhere
+from prsgd.launch.notes import about_data, keep_figures, skipped
+from prsgd.launch.objective import Ended, check_objective
+from prsgd.launch.planning import fitting, plan_runs, sharing
+from prsgd.launch.process import CODES
+from prsgd.launch.runs import Ready, prepared, train_job, train_runs
+from prsgd.launch.side_by_side import Lost, side_by_side
 from prsgd.launch.torchrun import torchrun_rank
-from prsgd.run_folder import ENDED, RunFolder
-from prsgd.training.machine import physical_memory, this_machine
-from prsgd.training.trackers import refuse_missing
 
-PRECISIONS = ("fp32", "bf16")  # what `auto` may come to
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
+    from prsgd.config.launcher import Batch
 
-@dataclass(frozen=True)
-class PlannedRun:
-    """A run, how it would start, and its folder."""
-
-    run: Run
-    plan: Plan
-    folder: RunFolder
-    sizes: tuple[int, ...] = ()  # the numbers of each parameter, unless the run has ended
-
-    @property
-    def steps(self) -> int:
-        return self.run.steps(self.run.samples())
+T = TypeVar("T")
+Figures = dict[str, Any]  # what an experiment says of its figures
 
 
-def plan_runs(runs: Sequence[tuple[Run, Path | None]], may_fork: bool = True) -> list[PlannedRun]:
-    """How and where each would run, in a folder of its own or in the one given.
-
-    Everything that can be checked beforehand is. Of runs with one name the first is kept. Unless
-    this process `may_fork`, a fresh interpreter starts the ranks.
-    """
-    for run, folder in runs:
-        run.steps(run.samples())
-        check_writable(folder or Path(run.out).expanduser())
-        refuse_missing(run.tracker)
-    if torchrun_rank() is not None and len(runs) > 1:
-        raise UserError("-m: a sweep cannot run under torchrun; start one torchrun per run")
-    machine = this_machine()
-    planned: dict[Path, PlannedRun] = {}
-    for run, given in runs:
-        plan = decide(run, machine, os.environ, len(runs) == 1, may_fork)
-        decided = replace(_started(run, given), precision=plan.precision, data=run.data.located())
-        path = given or Path(run.out).expanduser() / _name(decided)
-        if given is None:
-            refuse_begun(RunFolder(path), run, decided)
-        elif given.exists():
-            refuse_changed(RunFolder(path), decided)
-        planned.setdefault(path, PlannedRun(decided, plan, RunFolder(path)))
-    unfinished = [path for path, p in planned.items() if p.folder.status()[0] not in ENDED]
-    sizes = parameter_sizes(
-        (without_lost_start(p.run, p.folder), p.plan)
-        for p in (planned[path] for path in unfinished)
-    )
-    for path, of_run in zip(unfinished, sizes, strict=True):
-        planned[path] = replace(planned[path], sizes=tuple(of_run))
-    check_memory([planned[path] for path in unfinished])
-    return list(planned.values())
+class Stopped(Exception):
+    """No further run of the sweep begins."""
 
 
-def _started(run: Run, given: Path | None) -> Run:
-    """The run with its start as in a record. A file that is not needed any more may be gone."""
-    if given:
-        folder = RunFolder(given)
-        if folder.status()[0] in ENDED or without_lost_start(run, folder) is not run:
-            return run
-    return located(run)
+class Sweep:
+    """The runs of one command, and what became of them. It does the jobs that Hydra composes."""
 
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        self.arguments = list(arguments)
+        self.codes: dict[Path, int | None] = {}  # exit codes by run folder; None: it never ended
+        self.signal = 0  # the exit code that tells of a signal
+        self.failed = False  # whether a job failed that no run folder tells of
+        self.maximises = False
+        self.searched: list[tuple[float, str]] = []  # what a sweeper learned of each job
 
-def _name(run: Run) -> str:
-    return run_name(run, run.precision, run.data.fingerprint())
+    def __call__(self, config: DictConfig) -> float | None:
+        """Train the run of a configuration, or those of its table."""
+        runs, figures = runs_of([config], self.arguments)
+        check_objective(config.objective, runs)
+        asked = [(run, None) for run in runs]
+        ready, at_once = self.ready(asked, figures, config.jobs, alone=len(runs) == 1)
+        tasks = [partial(train_job, [own], config) for own in ready]
+        done = zip(ready, self._done(tasks, at_once), strict=False)
+        values = [self._noted([own], ended) for own, ended in done]
+        found = [value for value in values if value is not None]
+        return sum(found) / len(found) if len(found) == len(ready) else None
 
+    def go_on(self, run: Run, folder: Path) -> None:
+        """Train the run of a folder."""
+        ready, _ = self.ready([(run, folder)], {}, alone=True)
+        self._noted(ready, Ended(None, train_runs(ready)))
 
-def refuse_changed(folder: RunFolder, run: Run) -> None:
-    """Refuse to go on where the data or the keys are not those that the run began with."""
-    names, fingerprints = {_name(run)}, {None, run.data.fingerprint()}
-    if folder.version == 1:
-        names.add(run_name_of_version_1(run, run.precision))
-        fingerprints.add(run.data.fingerprint_of_version_1())
-    if folder.fingerprint() not in fingerprints:
-        raise UserError(f"{folder.path}: the data have changed since it was started")
-    name = folder.path.absolute().name
-    if re.search("-[0-9a-f]{8}$", name) and name not in names:
-        raise UserError(
-            f"{folder.path}/config.yaml has other keys than the run began with, as its name shows; "
-            "restore them, or begin a run with these by prsgd train"
-        )
+    def launch(self, batch: Batch) -> Sequence[JobReturn]:
+        """Train the runs of a batch of jobs. `Stopped` where a signal ended one."""
+        made = [runs_of([config], self.arguments) for config in batch.keys]
+        for config, (runs, _) in zip(batch.keys, made, strict=True):
+            check_objective(config.objective, runs)
+        returns = self._here(batch, made) if batch.is_ours else self._elsewhere(batch)
+        if not batch.is_grid:
+            self._remember(batch, returns)
+        return returns
 
+    def _here(self, batch: Batch, made: Sequence[tuple[list[Run], Figures]]) -> list[JobReturn]:
+        asked = [(run, None) for runs, _ in made for run in runs]
+        figures, jobs = (made[-1][1], batch.keys[-1].jobs) if made else ({}, 1)
+        ready, at_once = self.ready(asked, figures, jobs, all_known=batch.is_whole)
+        left = iter(ready)
+        of_jobs = [[*islice(left, len(runs))] for runs, _ in made]
+        tasks = [partial(_job_of_hydra, batch, k, own) for k, own in enumerate(of_jobs)]
+        returns = []
+        for own, returned in zip(of_jobs, self._done(tasks, at_once), strict=False):
+            if isinstance(returned, Lost):
+                value, returned = self._noted(own, returned), JobReturn()
+            else:
+                value = self._noted(own, returned.return_value)
+            returned.status, returned.return_value = JobStatus.COMPLETED, value
+            returns.append(returned)
+        if self.signal:
+            raise Stopped
+        return returns
 
-def refuse_begun(folder: RunFolder, asked: Run, decided: Run) -> None:
-    """Refuse to start anew what is unfinished in a folder of another name.
+    def _elsewhere(self, batch: Batch) -> Sequence[JobReturn]:
+        task = partial(train_elsewhere, self.arguments, jobs_at_once(batch))
+        try:
+            returns = batch.send(task)
+        except KeyboardInterrupt as error:
+            self.signal = 128 + signal.SIGINT
+            raise Stopped from error
+        except Exception as error:
+            print_error(f"hydra.launcher: {type(error).__name__}: {why(error)}")
+            self.failed = True
+            raise Stopped from error
+        for overrides, returned in zip(batch.overrides, returns, strict=True):
+            if returned.status is JobStatus.COMPLETED:
+                returned.return_value = self._noted([], returned.return_value)
+                continue
+            print_error(f"{' '.join(overrides)}: {why(returned._return_value)}")
+            self.failed = True
+            if batch.is_grid:  # its sweeper would raise the error once more
+                returned.status, returned.return_value = JobStatus.COMPLETED, None
+        return returns
 
-    Version 0.1 had other names, and `precision=auto` comes to another one on another machine.
-    """
-    if folder.status()[0] != "new":
-        return
-    others = PRECISIONS if asked.precision == "auto" else [decided.precision]
-    found = {
-        folder.path.with_name(run_name_of_version_1(decided, other)): "begun by version 0.1"
-        for other in others
-    }
-    for other in others:
-        name = run_name(decided, other, decided.data.fingerprint())
-        found[folder.path.with_name(name)] = f"begun with precision={other}"
-    for path, how in found.items():
-        if path != folder.path and RunFolder(path).status()[0] not in ("new", *ENDED):
-            raise UserError(
-                f"{path} is this run, {how} and not finished: go on by `prsgd run {path}`, or "
-                "choose another out to begin anew"
-            )
+    def _remember(self, batch: Batch, returns: Sequence[JobReturn]) -> None:
+        """The value of each job that has one, with the keys in which the jobs differ."""
+        self.maximises = batch.maximises
+        fixed = set(batch.master.hydra.overrides.task)
+        for overrides, returned in zip(batch.overrides, returns, strict=True):
+            if returned.status is JobStatus.COMPLETED and returned.return_value is not None:
+                own = [line for line in overrides if line not in fixed]
+                self.searched.append((returned.return_value, " ".join(own)))
 
+    def ready(
+        self,
+        asked: Sequence[tuple[Run, Path | None]],
+        figures: Figures,
+        jobs: int | str = 1,
+        alone: bool = False,
+        all_known: bool = True,
+    ) -> tuple[list[Ready], int]:
+        """The runs, ready to be trained, and how many of them at the same time.
 
-def check_memory(planned: Sequence[PlannedRun]) -> None:
-    """Refuse models that this machine could not hold; several machines hold a part each."""
-    if torchrun_rank() is not None:
-        return
-    there = physical_memory()
-    for p in planned:
-        needed = estimate.memory(p.run, p.sizes)
-        if p.plan.device == "cpu" and needed > there:
-            raise UserError(
-                f"workers={p.run.workers}: their {p.run.model.title} models and gradients need "
-                f"{amount(needed)}, and this machine has {amount(there)} of memory"
-            )
+        What is known of their data and what is skipped is said, and figures.yaml is written.
+        """
+        planned = plan_runs(asked, alone)
+        once = {p.folder.path: p for p in planned}
+        for path, p in once.items():
+            if (path / "config.yaml").exists():
+                p.folder.config()  # a `UserError` for a record that cannot be read
+        pending = [p for p in once.values() if not p.has_ended]
+        at_once = fitting(pending, jobs)
+        if not torchrun_rank():
+            lines = [*about_data(planned)]
+            lines += [skipped(p.folder, p.run.profile) for p in once.values() if p.has_ended]
+            for line in lines:
+                say(line)
+            keep_figures(once, figures)
+        if at_once > 1:
+            planned = [sharing(p, at_once) for p in planned]
+        numbered = sum(code is not None for code in self.codes.values())
+        self.codes |= dict.fromkeys(once, None)
+        return prepared(planned, numbered, all_known), at_once
 
-
-def train_all(pending: Sequence[PlannedRun], planned: int) -> list[int]:
-    """Train one after another, until a signal ends one; returns their exit codes.
-
-    `planned` is the length of the whole sweep, finished runs included.
-    """
-    caches = [prepare(p.run.data, cache_folder(), track) for p in pending]
-    codes: list[int] = []
-    for number, (p, cache) in enumerate(zip(pending, caches, strict=True), 1):
-        name = p.folder.path.name
-        title = name if planned == 1 else f"[{number}/{len(pending)}] {name}"
-        codes.append(_train(Job(p.run, p.plan, p.folder.path, cache, title)))
-        if codes[-1] >= 128:
-            break
-    return codes
-
-
-def _train(job: Job) -> int:
-    """Launch a job, by the process that owns its folder; returns the exit code."""
-    if torchrun_rank():
-        return launch(job)
-    try:
-        with owned(job):
-            return launch(job)
-    except (UserError, OSError) as error:
-        print_error(why(error))
-        return 1
-
-
-@contextmanager
-def owned(job: Job) -> Iterator[None]:
-    """The job's folder has its configuration, and nobody else trains in it meanwhile.
-
-    `UserError` where somebody does, or where the run has failed for good.
-    """
-    folder = RunFolder(job.folder)
-    folder.create(job.run.as_dict(), job.run.measures())
-    with folder.held(print_error):
-        if gave_up(folder):
-            raise UserError(f"{job.folder.name} failed: {folder.status()[1]}")
-        folder.set_status("running")
-        yield
-
-
-def check_writable(folder: Path) -> None:
-    """Refuse an `out` that could not be made or written, without making it."""
-    for parent in (folder, *folder.absolute().parents):
-        if parent.exists():
-            if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
+    def _done(self, tasks: Sequence[Callable[[Screen | None], T]], at_once: int) -> Iterator[Any]:
+        """What the tasks return, in their order, until a signal comes."""
+        if at_once > 1:
+            found, self.signal = side_by_side(tasks, at_once)
+            yield from takewhile(lambda value: value is not None, found)
+            return
+        for task in tasks:
+            yield task(None)
+            if self.signal:
                 return
-            break
-    raise UserError(
-        f"out={folder}: cannot be written; it must be in a folder that you may write to"
-    )
+
+    def _noted(self, ready: Sequence[Ready], ended: Ended | Lost) -> float | None:
+        """Keep how a job ended; returns its objective."""
+        if isinstance(ended, Lost):
+            ended = _lost(ready, ended)
+        self.codes |= ended.codes
+        self.signal = self.signal or ended.signal
+        return ended.objective
+
+
+def _job_of_hydra(
+    batch: Batch, place: int, ready: Sequence[Ready], screen: Screen | None
+) -> JobReturn:
+    returned = batch.run(place, lambda config: train_job(ready, config, screen))
+    if returned.status is not JobStatus.COMPLETED:
+        raise returned._return_value
+    return returned
+
+
+def _lost(ready: Sequence[Ready], how: Lost) -> Ended:
+    """The end of a job whose process was lost."""
+    for own in ready:
+        if not own.planned.has_ended:
+            own.planned.folder.set_status("failed", str(how))
+            print_error(f"{own.path.name} failed: {how}")
+    return Ended(None, {own.path: CODES[own.planned.folder.status()[0]] for own in ready})

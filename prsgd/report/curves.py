@@ -46,6 +46,8 @@ class Curve:
     def method(self) -> str:
         """The algorithm's title; the path of a plugin's class."""
         name: str = self.config["algorithm"]
+        if name == "minibatch" and self.config["optimiser"] == "adamw":
+            return "mini-batch AdamW"
         return str(getattr(class_named("algorithm", name), "title", name))
 
     @property

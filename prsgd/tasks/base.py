@@ -64,6 +64,10 @@ class Task(ABC):
     def example(self, data: DataSet, b: int, device: torch.device) -> Nest:
         """A batch of b samples like those of `data`, made up, as measuring the time needs it."""
 
+    def chance(self, data: DataSet) -> float | None:
+        """The mean loss of a uniform guess; None where there is none to compare with."""
+        return None
+
     def output(self, data: DataSet, b: int) -> tuple[int, ...] | None:
         """The shape of what a model must make of a batch of b samples; None: that is its own."""
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prsgd.data.base import DataSet
@@ -28,6 +29,9 @@ class Classification(Supervised):
         from prsgd.tasks.samples import ClassSamples
 
         return ClassSamples(run, tensors, self)
+
+    def chance(self, data: DataSet) -> float | None:
+        return log(data.facts()["classes"]) if self.criterion == "auto" else None
 
     def output(self, data: DataSet, b: int) -> tuple[int, ...]:
         return b, data.facts()["classes"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prsgd.data.base import DataSet
@@ -36,6 +37,9 @@ class ImageClassification(Task):
         size = data.facts()["size"]
         images = torch.rand(b, size, size, 3, device=device).permute(0, 3, 1, 2)
         return images, torch.zeros(b, dtype=torch.long, device=device)
+
+    def chance(self, data: DataSet) -> float:
+        return log(data.facts()["classes"])
 
     def output(self, data: DataSet, b: int) -> tuple[int, ...]:
         return b, data.facts()["classes"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prsgd.data.base import DataSet
@@ -62,6 +63,9 @@ class LanguageModeling(Task):
 
         tokens = torch.arange(b * self.context, device=device) % data.facts()["vocabulary"]
         return tokens.view(b, self.context), tokens.view(b, self.context)
+
+    def chance(self, data: DataSet) -> float:
+        return log(data.facts()["vocabulary"])
 
     def output(self, data: DataSet, b: int) -> tuple[int, ...]:
         return b, self.context, data.facts()["vocabulary"]

@@ -8,6 +8,7 @@ torchrun --nproc-per-node=4 -m prsgd train workers=8        # ranks of a torchru
 from __future__ import annotations
 
 import math
+import os
 import traceback
 import zlib
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from prsgd.training.trackers.base import Outcome, Tracker
 from prsgd.training.trackers.console import ConsoleTracker
 from prsgd.training.trackers.csv import CsvTracker
 from prsgd.training.trackers.external import external
+from prsgd.training.trackers.lines import line_of
 
 
 def loop(
@@ -103,7 +105,8 @@ def _train(communicator: Communicator, job: Job, interrupt: Callable[[], int]) -
     workers = build_workers(built, task, communicator, job.plan.precision == "bf16")
     trackers: list[Tracker] = []
     if is_main:
-        trackers = [CsvTracker(folder), ConsoleTracker(job.title or folder.path.name, run)]
+        line = line_of(job.title or folder.path.name, job.screen)
+        trackers = [CsvTracker(folder), ConsoleTracker(line, run)]
         trackers += [external(name, folder.path) for name in run.tracker]
     try:
         session = Session(job, workers, task, trackers)
@@ -114,8 +117,8 @@ def _train(communicator: Communicator, job: Job, interrupt: Callable[[], int]) -
             before = folder.environment() if start else {}
             environment, note = going_on(before, describe(run, job.plan), start)
             folder.write_environment(environment)
-            if note:
-                session.note(note)
+            for told in filter(None, [note, started_again(run.restarts)]):
+                session.note(told)
             folder.set_status("running")
         session.start(start)
         profile = run.profile and is_main
@@ -128,6 +131,12 @@ def _train(communicator: Communicator, job: Job, interrupt: Callable[[], int]) -
         for tracker in trackers:
             tracker.close()
     return outcome
+
+
+def started_again(restarts: int) -> str:
+    """What is said where an agent started this process anew; empty where it did not."""
+    count = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return f"a process was lost: started again, {count} of {restarts} times" if count else ""
 
 
 def record_failure(folder: RunFolder, error: Exception) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ class Session:
         self.metrics = Metrics(self.run, workers, task, self.clock, folder.version)
         self.steps = self.metrics.info.steps  # T
         self.checkpoints = Checkpoints(folder, workers, self.metrics, self.run.checkpoint_seconds)
+        self.judged = False  # whether it has been said that the run learns nothing, if it does not
         self.silent_steps = max(1, SILENT_GRADIENTS // self.run.workers)
 
     def resume(self) -> int:
@@ -84,12 +86,28 @@ class Session:
             self.metrics.begin_row(t)
             for tracker in self.trackers:
                 tracker.log(row)
+            self._warn_of_chance(row)
             if control[0].isfinite():
                 if t == self.steps and self.communicator.is_main:
                     self._save_model(model)
                 if save:
                     self.checkpoints.save(t)
         return control
+
+    def _warn_of_chance(self, row: dict[str, Any]) -> None:
+        """Say once, after an epoch, that what was learned is no better than guessing."""
+        is_early = row["epoch"] < 1 and row["step"] < self.steps
+        if not self.trackers or self.judged or is_early:
+            return
+        self.judged = True
+        loss, lr = row["consensus_train_loss"], self.run.lr
+        chance = self.run.task.chance(self.run.data)
+        if chance is not None and loss > chance:
+            self.note(
+                f"after epoch {row['epoch']:.3g} the training loss, {loss:.3f}, is no better than "
+                f"a guess's, {chance:.3f}: try other rates than lr={lr:g}, as by "
+                f"-m lr={lr / 100:g},{lr / 10:g}"
+            )
 
     def _save_model(self, model: nn.Module) -> None:
         """Write what `load_state_dict(load_file(path))` takes; a tied tensor has all its names."""
