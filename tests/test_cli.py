@@ -16,7 +16,8 @@ from conftest import Command, part, small_run, table
 from rich.console import Console
 from test_data import TREE, tree
 
-from prsgd.cli.train_screens import show_lines, swept
+from prsgd.cli.train_screens import show_lines
+from prsgd.config.swept import swept
 from prsgd.config.explain import with_source
 
 SMALL = [

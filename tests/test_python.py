@@ -674,7 +674,7 @@ def test_threads_are_as_they_were(processes: int, own: Any) -> None:
     ],
 )
 def test_values_of_python_keep_their_types(value: Any, text: str) -> None:
-    from prsgd.api.compose import in_grammar
+    from prsgd.config.grammar import in_grammar
 
     assert in_grammar(value) == text
 
