@@ -17,8 +17,8 @@ from rich.console import Console
 from test_data import TREE, tree
 
 from prsgd.cli.train_screens import show_lines
-from prsgd.config.swept import swept
 from prsgd.config.explain import with_source
+from prsgd.config.swept import swept
 
 SMALL = [
     *("model=mlp", "model.width=8", "schedule=constant", "lr=0.05", "batch_size=4", "workers=2"),

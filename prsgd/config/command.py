@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prsgd.config.choices import conf_dir, files
+from prsgd.config.completed import completed, completed_part
 from prsgd.config.grammar import in_grammar
-from prsgd.config.registry import PATHS, called, keys_of, known_class
-from prsgd.config.schema import GROUPS, Settings, with_groups
+from prsgd.config.registry import PATHS, keys_of
+from prsgd.config.schema import GROUPS
 from prsgd.errors import UserError
-from prsgd.fields import default_of
 from prsgd.plain_yaml import read_yaml
 
 ORDER = ("algorithm", "compression", "data", "task", "model", "schedule")
@@ -45,7 +45,7 @@ def _for_shell(word: str) -> str:
 
 def overrides(config: Mapping[str, Any]) -> list[str]:
     """What `prsgd train` must be told to compose this plain configuration."""
-    config = with_groups(config)
+    config = completed(config)
     everything = _read(conf_dir() / "config.yaml")
     usual, top, chosen = dict(everything.choices), dict(everything.recipe), dict[str, Choice]()
     found = []
@@ -55,7 +55,7 @@ def overrides(config: Mapping[str, Any]) -> list[str]:
             found.append(f"{group}={name}")
         usual |= chosen[group].choices
         top |= chosen[group].recipe
-    settings = {f.name: config.get(f.name, default_of(f)) for f in fields(Settings)}
+    settings = {key: value for key, value in config.items() if key not in GROUPS}
     found += [f"{k}={in_grammar(v)}" for k, v in settings.items() if top.get(k) != v]
     for group, choice in chosen.items():
         there = {**choice.keys, **top.get(group, {})}
@@ -64,41 +64,28 @@ def overrides(config: Mapping[str, Any]) -> list[str]:
 
 
 def _differences(
-    group: str, spec: Mapping[str, Any], there: Mapping[str, Any], settings: Mapping[str, Any]
+    group: str, part: Mapping[str, Any], there: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> Iterator[str]:
     """The keys of a group that are not `there`, where a reference means the value of a setting."""
-    for key, value in _whole(group, spec).items():
-        if key not in there:
-            if value != _defaults(group, spec)[key]:
-                yield f"+{group}.{key}={in_grammar(value)}"
-            continue
-        reference = REFERENCE.fullmatch(str(there[key]))
-        if value != (settings[reference[1]] if reference else there[key]):
-            yield f"{group}.{key}={in_grammar(value)}"
+    default = completed_part(group, {"name": part["name"]})
+    for key, value in keys_of(part).items():
+        reference = REFERENCE.fullmatch(str(there.get(key)))
+        usual = settings[reference[1]] if reference else there.get(key, default[key])
+        if value != usual:
+            yield f"{'+' * (key not in there)}{group}.{key}={in_grammar(value)}"
 
 
-def _whole(group: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """All keys of a group's mapping, those at their defaults included."""
-    return {**_defaults(group, spec), **keys_of(spec)}
-
-
-def _defaults(group: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {f.name: default_of(f) for f in fields(known_class(group, spec) or object)}
-
-
-def _nearest(group: str, spec: Mapping[str, Any], usual: str) -> tuple[str, Choice]:
+def _nearest(group: str, part: Mapping[str, Any], usual: str) -> tuple[str, Choice]:
     """The choice of the same class that has the most of the keys; of equal ones the usual one."""
-    cls = known_class(group, spec)
-    path = PATHS[group].get(called(group, cls)) if cls else None
+    path = PATHS[group].get(part.get("name", ""))
     there = {file.stem: _read(file) for file in files(group)}
     fitting = {name: own for name, own in there.items() if own.keys["_target_"] == path}
     if not fitting:
-        name = spec.get("name", spec.get("_target_"))
+        name = part.get("name", part.get("_target_"))
         raise UserError(f"{group}={name}: conf/ has no such choice, so no command alone makes it")
 
     def distance(name: str) -> tuple[int, bool]:
-        own = _whole(group, spec)
-        return sum(own.get(k) != v for k, v in fitting[name].keys.items()), name != usual
+        return sum(part.get(k) != v for k, v in fitting[name].keys.items()), name != usual
 
     name = min(fitting, key=distance)
     return name, fitting[name]
