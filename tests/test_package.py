@@ -39,6 +39,8 @@ def test_a_wheel_trains_from_another_folder(tmp_path: Path, cache: Path) -> None
     where = run(fresh / "python", "-c", "import prsgd; print(prsgd.__file__)")
     assert where.startswith(str(site))
     assert (site / "prsgd/conf/config.yaml").exists()
+    page = {path.name for path in (site / "prsgd/report/page").iterdir()}
+    assert {"page.html", "page.css", "page.js", "panel.json"} <= page
     small = ["model=mlp", "data=synthetic", "data.size=8", "workers=2", "batch_size=8", "epochs=1"]
     assert "test accuracy" in run(fresh / "prsgd", "train", *small)
     assert "epochs, rounds, bytes, time, ends, drift (png, svg)" in run(fresh / "prsgd", "figures")

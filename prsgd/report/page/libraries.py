@@ -22,7 +22,7 @@ class Libraries:
 
 def refuse_missing() -> None:
     """A `UserError` for packages that are not installed."""
-    missing = [name for module, name in PACKAGES.items() if find_spec(module) is None]
+    missing = [package for module, package in PACKAGES.items() if find_spec(module) is None]
     if missing:
         raise UserError(
             f"prsgd report: needs the package{'s' * (len(missing) > 1)} {' and '.join(missing)}: "
