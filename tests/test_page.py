@@ -176,7 +176,7 @@ def test_the_runs_left_out_are_in_the_table_with_their_status_and_told_with_the_
     assert heads[3:9] == [
         *("training loss", "test accuracy (%)", "rounds", "sent (MB)", "time (s)", "status"),
     ]
-    assert heads[9:13] == ["lr", "seed", "algorithm", "interval"]
+    assert heads[9:12] == ["lr", "seed", "algorithm"]
 
 
 def test_two_runs_differ_in_what_is_embedded_of_them(results: Path) -> None:
