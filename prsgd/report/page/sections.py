@@ -36,7 +36,9 @@ class Section:
     @property
     def name(self) -> str:
         """What the list of contents calls it."""
-        return f"{self.folder}: {self.question or self.group.title}"
+        if self.question:
+            return f"{self.folder}, {self.group.model}: {self.question}"
+        return f"{self.folder}: {self.group.title}"
 
     def colours(self, ground: str) -> str:
         """The CSS variables of the series, on `light` or on `dark` ground."""
