@@ -26,7 +26,7 @@ test: $(READY) ## all tests, a process per core
 test-faults: $(READY) ## what can happen to a run, many times: killed, cut short, on a full disk (30 minutes)
 	$(BIN)/pytest -q -m faults
 
-test-tools: $(READY) ## prsgd with optional packages: the notebook, trackers
+test-tools: $(READY) ## prsgd with optional packages: the notebook, trackers, the page
 	$(BIN)/pip install --quiet --editable '.[tools]'
 	$(BIN)/pytest -q -m tools
 

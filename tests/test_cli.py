@@ -16,8 +16,9 @@ from conftest import Command, part, small_run, table
 from rich.console import Console
 from test_data import TREE, tree
 
-from prsgd.cli.train_screens import show_lines, swept
+from prsgd.cli.train_screens import show_lines
 from prsgd.config.explain import with_source
+from prsgd.config.swept import swept
 
 SMALL = [
     *("model=mlp", "model.width=8", "schedule=constant", "lr=0.05", "batch_size=4", "workers=2"),
@@ -30,13 +31,14 @@ SMALL = [
     ("arguments", "words"),
     [
         ([], ["prsgd train KEY=VALUE", "quickstart", "Exit codes"]),
-        (["--help"], ["prsgd run RUN_DIR", "prsgd figures", "prsgd data NAME"]),
+        (["--help"], ["prsgd run RUN_DIR", "prsgd figures", "prsgd report", "prsgd data NAME"]),
         (
             ["train", "--help"],
             ["interval=8", "average | keep | reset", "resnet110", "image_folder", "quickstart"],
         ),
         (["run", "--help"], ["RUN_DIR"]),
         (["figures", "--help"], ["RESULTS", "--out DIR", "--best-of KEY", "--best-by COLUMN"]),
+        (["report", "--help"], ["RESULTS", "--out FILE", "question: ", "prsgd[report]"]),
         (["verify", "--help"], ["CLAIM", "unequal_different", "--quick", "--out DIR"]),
         (["advise", "--help"], ["KEY=VALUE", "--calibrate", "--from DIR", "--bandwidth-mbit"]),
         (["data", "--help"], ["NAME", "data.root=DIR"]),
@@ -133,7 +135,7 @@ REFUSED = {
     "data.crop? (+experiment=paper sets it)",
     "train +experiment=paper data.root=nowhere lr=-1": "lr=-1.0: must be a number above 0",
     "trian": "trian: there is no such command; allowed are train, run, figures, "
-    "verify, advise, algorithms, data, sample, completion, help; did you mean train?",
+    "report, verify, advise, algorithms, data, sample, completion, help; did you mean train?",
     "run nowhere": "nowhere is not a run folder: it has no config.yaml",
     "run future": "future/config.yaml has version 9; this prsgd reads versions 1 and 2",
     "run damaged": "damaged/config.yaml is damaged: it is not valid YAML",

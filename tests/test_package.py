@@ -41,6 +41,8 @@ def test_a_wheel_trains_from_another_folder(tmp_path: Path, cache: Path) -> None
     assert (site / "prsgd/conf/config.yaml").exists()
     assert (site / "hydra_plugins/prsgd_launcher.py").exists()
     assert not (site / "prsgd/hydra").exists()
+    page = {path.name for path in (site / "prsgd/report/page").iterdir()}
+    assert {"page.html", "page.css", "page.js", "panel.json"} <= page
     small = ["model=mlp", "data=synthetic", "data.size=8", "workers=2", "batch_size=8", "epochs=1"]
     assert "test accuracy" in run(fresh / "prsgd", "train", "-m", *small, "seed=0,1", "jobs=1")
     assert "epochs, rounds, bytes, time, ends, drift (png, svg)" in run(fresh / "prsgd", "figures")

@@ -669,12 +669,16 @@ def test_threads_are_as_they_were(processes: int, own: Any) -> None:
         ("diloco", "diloco"),
         ("2024_11", "'2024_11'"),
         ("it's", r"'it\'s'"),
+        ("null", "'null'"),
+        ("True", "'True'"),
+        ("a\\", r"'a\\'"),
+        ("runs/lr-0.1", "runs/lr-0.1"),
         ([1, "a b"], "[1,'a b']"),
         ({2: 4}, "{2:4}"),
     ],
 )
 def test_values_of_python_keep_their_types(value: Any, text: str) -> None:
-    from prsgd.api.compose import in_grammar
+    from prsgd.config.grammar import in_grammar
 
     assert in_grammar(value) == text
 

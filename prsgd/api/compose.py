@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from prsgd.config.build import build_run
 from prsgd.config.choices import conf_dir
 from prsgd.config.compose import for_hydra, keys_of_run, plain
 from prsgd.config.explain import explain, with_source
+from prsgd.config.grammar import in_grammar
 from prsgd.config.schema import Run
 from prsgd.errors import UserError
 
@@ -70,25 +69,6 @@ def composed(overrides: Sequence[str], config_dir: str | Path | None = None) -> 
         what = f"sweeps over {swept}" if swept else f"makes {len(found)} runs"
         raise UserError(f"{' '.join(overrides)}: {what}; {EACH}")
     return keys_of_run(found[0])
-
-
-def in_grammar(value: Any) -> str:
-    """A value of Python's as Hydra's grammar has it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if value is None:
-        return "null"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(in_grammar, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{in_grammar(own)}' for key, own in value.items())}}}"
-    if isinstance(value, float):
-        return repr(float(value))
-    if isinstance(value, Integral):
-        return str(int(value))
-    text = str(value)
-    is_a_name = re.fullmatch(r"[A-Za-z_][\w-]*", text)
-    return text if is_a_name else "'{}'".format(text.replace("'", r"\'"))
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from prsgd.api.compose import composed, in_grammar
+from prsgd.api.compose import composed
 from prsgd.api.objects import PLACED, Objects
 from prsgd.api.result import Result
+from prsgd.config.grammar import in_grammar
 from prsgd.config.naming import curve_config, run_name
 from prsgd.config.plan import Job
 from prsgd.config.schema import Run

@@ -20,6 +20,7 @@ N workers take I local SGD steps each, average their models, and restart from th
   prsgd train -m KEY=A,B,C ...         a sweep over the values
   prsgd run RUN_DIR                    go on with a run that was stopped
   prsgd figures [RESULTS] [--out DIR]  draw the runs found under RESULTS (default: runs)
+  prsgd report [RESULTS] [--out FILE]  a page of them: curves, table, commands
   prsgd verify [CLAIM ...]             check the paper's claims on problems with known constants
   prsgd advise [KEY=VALUE ...]         which interval? from the network's and the step's costs
   prsgd algorithms                     the methods: what each does, when it helps, what it sends

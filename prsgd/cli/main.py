@@ -12,7 +12,7 @@ from prsgd.console import outlast_the_terminal, print_error
 from prsgd.errors import UserError, lack
 
 COMMANDS = (
-    *("train", "run", "figures", "verify", "advise", "algorithms", "data", "sample"),
+    *("train", "run", "figures", "report", "verify", "advise", "algorithms", "data", "sample"),
     *("completion", "help"),
 )
 USER_ERROR = 2  # the exit code of a mistake in what the user gave

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich import box
 from rich.table import Table
 
-from prsgd.config.naming import curve_config
+from prsgd.config.swept import swept
 from prsgd.console import amount, cells, duration, fits, say, show, show_pairs
 from prsgd.cost import estimate
 from prsgd.launch.planning import PlannedRun
@@ -38,24 +37,6 @@ def show_plan(planned: Sequence[PlannedRun]) -> None:
     counted = f"{len(lines)} run{'s' if len(lines) > 1 else ''} planned"
     left = f"about {duration(total)} of training" if total else "nothing left to train"
     say(f"{counted}, {left}; nothing was started")
-
-
-def swept(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Of each plain configuration the keys in which they differ, with short names."""
-    curves = [curve_config(config) for config in configs]
-    keys = dict.fromkeys(key for curve in curves for key in curve)
-    values = {key: [_text(curve.get(key, "")) for curve in curves] for key in keys}
-    differing = [key for key in keys if len({*values[key]} - {""}) > 1]
-    short = [key.rpartition(".")[2] for key in differing]
-    names = [s if short.count(s) == 1 else k for s, k in zip(short, differing, strict=True)]
-    return [
-        {name: values[key][place] for name, key in zip(names, differing, strict=True)}
-        for place in range(len(configs))
-    ]
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def forecast(planned: PlannedRun, measured: dict[str, float]) -> tuple[dict[str, str], float]:

@@ -5,6 +5,10 @@ Beside figures (see `specs`) it may say that each curve is drawn at its best val
     best_of: lr  # or [lr, algorithm.outer_lr]
     best_by: test_loss  # the column that decides, at the end; the training loss if it is not said
 
+which question the runs answer, a sentence that `prsgd report` shows:
+
+    question: How much does accuracy fall as workers average less often?
+
 and that time is drawn as it would be on a network:
 
     network: {latency_ms: 1, bandwidth_mbit: 100, group_bandwidth_mbit: 10000, processes: 8,
@@ -31,6 +35,7 @@ from prsgd.report.trials import TRAINING_LOSS, criteria
 from prsgd.run_folder import unreadable
 
 BEST = ("best_of", "best_by")
+QUESTION = "question"
 NETWORK = "network"
 OF_NETWORK = ("latency_ms", "bandwidth_mbit", "group_bandwidth_mbit", "processes", "jitter")
 
@@ -79,6 +84,15 @@ def declared_best(group: Group) -> Best | None:
         )
     check_criterion(f"{path}: best_by", by, group.measures)
     return Best(keys, by)
+
+
+def declared_question(group: Group) -> str:
+    """The question that a group's runs answer, as the figures.yaml beside them says; or empty."""
+    path = group.folder / "figures.yaml"
+    question = read_block(path).get(QUESTION, "")
+    if not isinstance(question, str):
+        raise UserError(f"{path}: question={question}: must be a sentence")
+    return question
 
 
 def asked_best(of: str | None, by: str | None) -> Best | None:

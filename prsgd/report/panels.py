@@ -66,7 +66,7 @@ def draw_panels(
     path: Path,
 ) -> None:
     """Draw a figure with one legend for all panels. The panels of a column share their axes."""
-    rows = _rows(curves, spec.panels)
+    rows = rows_of(curves, spec.panels)
     if len(rows) > MOST:
         caption += f", the first {MOST} of {len(rows)} rows of panels"
         rows = rows[:MOST]
@@ -87,7 +87,7 @@ def draw_panels(
     finish(figure, [panels[0] for panels in grid], caption, path)
 
 
-def _rows(curves: Sequence[Curve], key: str) -> list[tuple[str, Sequence[Curve]]]:
+def rows_of(curves: Sequence[Curve], key: str) -> list[tuple[str, Sequence[Curve]]]:
     """The title and the curves of each row; curves without the key stand in all rows."""
     values = values_of([curve for curve in curves if key in curve.config], key)
     rows: list[tuple[str, Sequence[Curve]]] = []

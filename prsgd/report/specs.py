@@ -24,7 +24,7 @@ from prsgd.config.table import rows
 from prsgd.errors import UserError
 from prsgd.measures import OF_IMAGES
 from prsgd.report.curves import Group
-from prsgd.report.declared import BEST, NETWORK, deciding_keys, full_name, read_block
+from prsgd.report.declared import BEST, NETWORK, QUESTION, deciding_keys, full_name, read_block
 from prsgd.run_folder import tables_of
 
 LOSS = "consensus_train_loss"
@@ -82,7 +82,7 @@ def specs(group: Group) -> dict[str, Spec]:
 def read_declared(path: Path, group: Group) -> dict[str, Spec]:
     """The figures that figures.yaml declares; none where there is no such file."""
     block = read_block(path)
-    for key in (*BEST, NETWORK):
+    for key in (*BEST, NETWORK, QUESTION):
         block.pop(key, None)
     if not all(isinstance(spec, dict) for spec in block.values()):
         raise UserError(f"{path} is damaged: it must be a mapping of figures, each with its keys")

@@ -46,6 +46,12 @@ WIDTH, HEIGHT = 5.6, 2.5  # inches; at the 3.4 of a journal's column letters are
 DPI = 200
 MARKERS = "osD^vP*Xh<>"
 DASHES: Any = ("-", ":", "-.", (0, (3, 1, 1, 1, 1, 1)))  # "--" is a bound's or an ideal's
+LOG_TICKS: Any = (  # an axis of less than so many times its start has these ticks in each decade
+    (2.5, (1, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9)),
+    (5, (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)),
+    (12, (1, 1.5, 2, 3, 4, 6, 8)),
+    (100, (1, 2, 5)),
+)
 LARGEST_INTERVAL = 128  # the colour scale ends there
 MOST_LINES = 12  # of a caption
 BASELINES = {"minibatch": "black", "one_shot": "tab:red"}  # colours, by algorithm
@@ -172,15 +178,7 @@ def powers_of_two(axes: Axes) -> None:
 def _set_ticks(axis: Axis, limits: tuple[float, float]) -> None:
     """Tick a logarithmic axis: the fewer decades it spans, the more ticks in each."""
     low, high = limits
-    steps: tuple[float, ...] = (1,)
-    if high < 2.5 * low:
-        steps = (1, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9)
-    elif high < 5 * low:
-        steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
-    elif high < 12 * low:
-        steps = (1, 1.5, 2, 3, 4, 6, 8)
-    elif high < 100 * low:
-        steps = (1, 2, 5)
+    steps = next((steps for most, steps in LOG_TICKS if high < most * low), (1,))
     axis.set_major_locator(mpl.ticker.LogLocator(subs=steps))
     axis.set_minor_formatter(mpl.ticker.NullFormatter())
     axis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,g}"))
