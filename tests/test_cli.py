@@ -294,16 +294,18 @@ def test_swept_keys_have_short_names_where_these_are_one() -> None:
     ]
 
 
-def test_a_narrow_terminal_has_no_room_for_names(
+def test_a_narrow_terminal_has_no_room_for_names_and_reasons(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = [{"lr": f"{k}", "status": "done", "run": "r" * 60} for k in range(3)]
-    for width, is_there in ((60, False), (100, True)):
+    status = "done: as it should be"
+    lines = [{"lr": f"{k}", "status": status, "run": "r" * 60} for k in range(3)]
+    for width, is_there, has_reason in ((20, False, False), (60, False, True), (110, True, True)):
         terminal = Console(width=width, force_terminal=True)
         monkeypatch.setattr("prsgd.console.console", terminal)
         show_lines(lines)
         shown = capsys.readouterr().out
         assert ("r" * 60 in shown) == is_there
+        assert (status in shown) == has_reason
         assert shown.count("done") == 3
 
 

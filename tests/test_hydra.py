@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -250,7 +251,7 @@ def test_plugins_that_are_not_installed_are_one_line(prsgd: Command) -> None:
 @pytest.mark.dist
 def test_runs_side_by_side_are_the_runs_one_after_another(prsgd: Command, tmp_path: Path) -> None:
     """Bitwise; every line says whose it is, and none draws a bar."""
-    keys = ("-m", *FAST, "lr=0.1,0.2,0.3")
+    keys = ("-m", *FAST, "threads=1", "lr=0.1,0.2,0.3")
     one = prsgd("train", *keys, "jobs=1", "out=one")
     two = prsgd("train", *keys, "jobs=2", "out=two")
     assert (one.returncode, two.returncode) == (0, 0), two.stderr
@@ -279,15 +280,20 @@ def order(stdout: str) -> list[str]:
 LONG = (*FAST[:-2], "epochs=100000", "interval=3", "lr=0.01,0.02,0.03", "jobs=2")
 
 
-def started(tmp_path: Path, cache: Path, *keys: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "prsgd", "train", "-m", *keys],
+@pytest.fixture
+def long(tmp_path: Path, cache: Path) -> Iterator[subprocess.Popen[str]]:
+    """A sweep of three runs that would take hours, two at a time."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prsgd", "train", "-m", *LONG],
         cwd=tmp_path,
         env={**os.environ, "XDG_CACHE_HOME": str(cache)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    yield process
+    process.terminate()
+    process.communicate(timeout=60)
 
 
 def wait_for(tmp_path: Path, runs: int) -> list[Path]:
@@ -303,12 +309,13 @@ def wait_for(tmp_path: Path, runs: int) -> list[Path]:
 
 @pytest.mark.dist
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_all_of_them(tmp_path: Path, cache: Path, number: int) -> None:
-    process = started(tmp_path, cache, *LONG)
+def test_a_signal_stops_all_of_them(
+    long: subprocess.Popen[str], tmp_path: Path, number: int
+) -> None:
     folders = wait_for(tmp_path, 2)
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
+    long.send_signal(number)
+    out, _ = long.communicate(timeout=60)
+    assert long.returncode == 128 + number
     for folder in folders:
         assert RunFolder(folder).status()[0] == "interrupted"
         assert RunFolder(folder).has_checkpoint()
@@ -317,19 +324,21 @@ def test_a_signal_stops_all_of_them(tmp_path: Path, cache: Path, number: int) ->
 
 
 @pytest.mark.dist
-def test_a_run_whose_process_is_killed_fails_alone(tmp_path: Path, cache: Path) -> None:
-    process = started(tmp_path, cache, *LONG)
+def test_a_run_whose_process_is_killed_fails_alone(
+    long: subprocess.Popen[str], tmp_path: Path
+) -> None:
     first, _ = wait_for(tmp_path, 2)
     owner = int(re.findall(r"process (\d+)", (first / ".lock").read_text())[0])
     os.kill(owner, signal.SIGKILL)
     end = time.monotonic() + 60
     while RunFolder(first).status()[0] == "running" and time.monotonic() < end:
         time.sleep(0.1)
-    assert RunFolder(first).status() == ("failed", "its process was ended by SIGKILL")
+    assert RunFolder(first).status()[0] == "interrupted"  # its rank left a checkpoint
+    assert RunFolder(first).has_checkpoint()
     wait_for(tmp_path, 3)  # the third one takes its place
-    process.terminate()
-    _, errors = process.communicate(timeout=60)
-    assert f"prsgd: {first.name} failed: its process was ended by SIGKILL" in errors.splitlines()
+    long.terminate()
+    _, errors = long.communicate(timeout=60)
+    assert f"prsgd: {first.name}: its process was ended by SIGKILL" in errors.splitlines()
 
 
 def test_jobs_says_what_it_may_be(prsgd: Command) -> None:
@@ -382,15 +391,13 @@ def test_gpus_are_shared_out() -> None:
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_launchers(prsgd: Command, tmp_path: Path, launcher: str) -> None:
     """Two jobs at a time; the same curves, the table, and exit code 3, as one diverged."""
-    keys = ("-m", *FAST[:6], "batch_size=4", "epochs=2", "interval=3", "lr=0.1,0.2,1e30")
+    keys = ("-m", *FAST, "threads=1", "lr=0.1,0.2,1e30")
     assert prsgd("train", *keys, "jobs=1", "out=one").returncode == 3
     done = prsgd("train", *keys, "out=two", f"hydra/launcher={launcher}")
     assert done.returncode == 3, done.stderr
     for folder in (tmp_path / "one").iterdir():
         other = RunFolder(tmp_path / "two" / folder.name)
         assert numbers(other).equals(numbers(RunFolder(folder)))
-        environment = json.loads((other.path / "environment.json").read_text())
-        assert environment["processes"] * environment["threads"] <= max(1, os.cpu_count() or 1)
     table = done.stdout[done.stdout.index(" lr ") :]
     assert table.count(" done ") == 2
     assert table.count("diverged: ") == 1

@@ -95,10 +95,13 @@ def show_best(searched: Sequence[tuple[float, str]], maximises: bool) -> None:
 
 
 def show_lines(lines: Lines) -> None:
-    """A table of the lines. A terminal that has no room for the names of runs gets none."""
+    """A table of the lines; names of runs and reasons only where a terminal has room for them."""
     columns = [*dict.fromkeys(column for line in lines for column in line if column != "run")]
-    whole = table_of(lines, [*columns, "run"])
-    show(whole if fits(whole) or not columns else table_of(lines, columns))
+    brief = [{k: v.partition(":")[0] if k == "status" else v for k, v in x.items()} for x in lines]
+    tables = [table_of(lines, [*columns, "run"])]
+    if columns:
+        tables += [table_of(lines, columns), table_of(brief, columns)]
+    show(next(filter(fits, tables), tables[-1]))
 
 
 def table_of(lines: Lines, columns: Sequence[str]) -> Table:

@@ -186,9 +186,13 @@ def _job_of_hydra(
 
 
 def _lost(ready: Sequence[Ready], how: Lost) -> Ended:
-    """The end of a job whose process was lost."""
+    """The end of a job whose process was lost. A rank that outlived it may have said more."""
+    codes = {}
     for own in ready:
-        if not own.planned.has_ended:
+        status, _ = own.planned.folder.status()
+        if status == "running":
             own.planned.folder.set_status("failed", str(how))
-            print_error(f"{own.path.name} failed: {how}")
-    return Ended(None, {own.path: CODES[own.planned.folder.status()[0]] for own in ready})
+        codes[own.path] = CODES.get(status, CODES["failed"])
+        if codes[own.path] == CODES["failed"]:
+            print_error(f"{own.path.name}: {how}")
+    return Ended(None, codes)
