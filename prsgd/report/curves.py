@@ -155,11 +155,15 @@ class Group:
         return ", ".join([*parts, *self._differences(curve, (*ALWAYS_IN_LABEL, *without))])
 
     def _differences(self, curve: Curve, told: Collection[str]) -> list[str]:
-        """The further keys in which a curve differs from others of its method, as "β = 0.9"."""
+        """The further keys in which a curve differs, as "β = 0.9".
+
+        Those of a choice are compared with curves of the same choice only: its name says the rest.
+        """
         found = {}
         for key, value in curve.config.items():
-            method = curve.config["algorithm"] if key.startswith("algorithm.") else ""
-            values = self._values[method, key]
+            group, _, inner = key.partition(".")
+            choice = curve.config.get(group, "") if inner else ""
+            values = self._values[choice, key]
             differs = len(values) > 1 and self.common.get(key, ...) != value
             if key not in told and (differs or key in curve.tuned):
                 found[key] = said(key, value, values.values())
@@ -167,12 +171,14 @@ class Group:
 
     @cached_property
     def _values(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """The values of a key in all curves, and in those of a method, by their texts."""
+        """The values of a key in all curves, and in those of a choice of its group, by text."""
         values: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
         for config in (curve.config for curve in self.curves):
             for key, value in config.items():
-                for method in ("", config["algorithm"]):
-                    values[method, key][text_of(value)] = value
+                group, _, inner = key.partition(".")
+                choices = {"", config.get(group, "")} if inner else {""}
+                for choice in choices:
+                    values[choice, key][text_of(value)] = value
         return values
 
 

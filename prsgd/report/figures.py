@@ -14,12 +14,13 @@ from prsgd.report.ends import draw_ends
 from prsgd.report.points import draw_points, lines_of
 from prsgd.report.progress import draw_progress
 from prsgd.report.room import shown_of
+from prsgd.report.sent import draw_sent, is_coded
 from prsgd.report.specs import Spec
 from prsgd.report.style import drawing
 from prsgd.report.tried import draw_tried
 
 OPTIONAL_FIGURES = (
-    *("units", "time", "virtual_time", "drift", "tried*", "intervals", "speedup"),
+    *("units", "time", "virtual_time", "drift", "sent", "tried*", "intervals", "speedup"),
     *("network", "bandwidth"),
 )
 
@@ -50,6 +51,9 @@ def draw(
         if any(map(drifts, shown.curves)):
             draw_drift(shown, look, folder / "drift")
             names.append("drift")
+        if is_coded(group):
+            draw_sent(group, look, folder / "sent")
+            names.append("sent")
         if any(curve.search for curve in shown.curves):
             names += draw_tried(shown, look, folder)
         if network:

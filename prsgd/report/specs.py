@@ -36,7 +36,14 @@ ALLOWED = {
     **dict.fromkeys(LOOK, "a configuration key"),
     "lines": "a mapping of labels to keys and their values",
 }
-RESERVED = ("ends", "drift", "tried", "summary", "bandwidth")  # names of files that every group has
+RESERVED = (
+    "ends",
+    "drift",
+    "sent",
+    "tried",
+    "summary",
+    "bandwidth",
+)  # names of files that every group has
 USUAL = ("curves", "epochs", "units", "rounds", "bytes", "time", "virtual_time", "intervals")
 LONGEST_NAME = 80
 
