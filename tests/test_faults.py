@@ -106,6 +106,7 @@ def test_a_killed_rank_is_started_again(
     output, _ = child.communicate(timeout=100)
     assert child.returncode == 0, output
     assert "resuming at step" in output
+    assert "a process was lost: started again, 1 of 3 times" in output.splitlines()
     assert "Traceback" not in output
     [found], [whole] = folders(tmp_path / "killed"), folders(tmp_path / "whole")
     assert_same(found, whole)

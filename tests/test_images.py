@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from test_data import silent, tree
 
-from prsgd.data import digest
+from prsgd.data import digest, sets
 from prsgd.data.cache import prepare
 from prsgd.data.decode import decode
 from prsgd.data.digest import cache_folder, digest_of
@@ -179,8 +179,17 @@ def test_other_digits_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UserError) as refusal:
         prepare(Digits(), tmp_path, silent)
     assert str(refusal.value) == (
-        "data=digits: the installed scikit-learn has other digits than prsgd's"
+        "data=digits: the installed prsgd has other digits than it came with"
     )
+
+
+def test_the_digits_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
+    theirs = load_digits()
+    with np.load(Path(sets.__file__).with_name("digits.npz")) as ours:
+        np.testing.assert_array_equal(ours["pixels"], theirs.images)
+        np.testing.assert_array_equal(ours["labels"], theirs.target)
 
 
 def test_images_that_change_while_they_are_read_are_refused(

@@ -163,6 +163,24 @@ def test_who_is_interrupted_is_told_how_to_go_on(
     assert line in capsys.readouterr().out.splitlines()
 
 
+def test_a_run_that_learns_nothing_says_so(
+    train_here: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once, after the first epoch; a guess among ten classes has the loss ln 10."""
+    _, folder = train_here(small_run(lr=1e-9), "idle")
+    rows = numbers(folder)
+    first = rows[rows["epoch"] >= 1].iloc[0]
+    hints = [line for line in capsys.readouterr().out.splitlines() if "no better than" in line]
+    assert first["consensus_train_loss"] > np.log(10)
+    assert hints == [
+        f"after epoch {first['epoch']:.3g} the training loss, "
+        f"{first['consensus_train_loss']:.3f}, is no better than a guess's, 2.303: try other rates "
+        "than lr=1e-09, as by -m lr=1e-11,1e-10"
+    ]
+    train_here(small_run(), "busy")
+    assert "no better than" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("width", "lines"), [(80, 2), (140, 1)])
 def test_progress_fits_the_terminal(
     width: int, lines: int, monkeypatch: pytest.MonkeyPatch
