@@ -9,15 +9,16 @@ import subprocess
 from pathlib import Path
 
 import fill_tables
+import hydra
 import numpy as np
 import pytest
 import yaml
 from conftest import part
+from omegaconf import OmegaConf
 from test_report import declare, fixture_run
 
 from prsgd.config.build import build_run
-from prsgd.config.choices import files
-from prsgd.config.compose import compose
+from prsgd.config.choices import conf_dir, files
 from prsgd.config.naming import run_name
 from prsgd.report import report
 from prsgd.report.asked import tuned
@@ -48,7 +49,14 @@ def test_make_reproduce_trains_every_experiment() -> None:
     """But for the bundled jobs, and for the network, which has a script."""
     [names] = re.findall(r"^EXPERIMENTS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     there = {path.stem for path in files("experiment")}
-    assert {*names.split(), "quickstart", "quickstart_lm", "tune", "network"} == there
+    assert {
+        *names.split(),
+        "quickstart",
+        "quickstart_lm",
+        "tune",
+        "tune_optuna",
+        "network",
+    } == there
 
 
 def test_results_are_small() -> None:
@@ -103,15 +111,23 @@ def test_all_results_have_figures_in_the_folders_that_one_call_draws() -> None:
 
 def test_the_results_have_the_figures_that_their_experiments_declare() -> None:
     """A sweep that is trained elsewhere is not among them before its runs are committed."""
-    declared = {}
-    with_runs = {folder.parent for folder in RUNS}
+    declared, likely = dict[str, object](), dict[str, object]()
+    with_runs = {str(folder.parent.relative_to(ROOT)) for folder in RUNS}
     for path in files("experiment"):
         if re.search(r"^figures:", path.read_text(), re.MULTILINE):
-            runs, figures = compose([f"+experiment={path.stem}"])
-            declared |= {ROOT / run.out: figures for run in runs if ROOT / run.out in with_runs}
+            with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+                config = hydra.compose("config", [f"+experiment={path.stem}"])
+            figures = OmegaConf.to_container(config.figures, resolve=True)
+            out = config._get_node("out")._value()  # with its references
+            pattern = "[^/]+".join(map(re.escape, re.split(r"\$\{[^}]+\}", out)))
+            likely |= {name: figures for name in with_runs if re.fullmatch(pattern, name)}
+            declared |= {name: figures for name in with_runs if name == config.out}
     there = {path.parent: path for path in COMMITTED if path.name == "figures.yaml"}
-    assert {folder: yaml.safe_load(path.read_text()) for folder, path in there.items()} == declared
-    assert len(declared) >= 4
+    found = {folder: yaml.safe_load(path.read_text()) for folder, path in there.items()}
+    assert {str(folder.relative_to(ROOT)): block for folder, block in found.items()} == (
+        likely | declared
+    )
+    assert len(found) >= 17
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_tune_has_as_many_rates_for_each_method_and_one_budget() -> None:
     rates = [0.2, 0.4, 0.8, 1.6, 3.2]
     assert grids(runs) == dict.fromkeys(("minibatch", "prsgd", "slowmo", "diloco"), rates)
     assert len({(run.epochs, run.seed, run.batch_size, run.out) for run in runs}) == 1
-    assert figures == {"best_of": "lr"}
+    assert figures["best_of"] == "lr"
 
 
 def test_the_grid_the_methods_and_the_data_of_tune_are_keys_as_any(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_the_grid_the_methods_and_the_data_of_tune_are_keys_as_any(tmp_path: Pat
         (30.0, 32, "ImageFolder")
     }
     assert {run.model.title for run in runs} == {"MLP-64"}
-    assert figures == {"best_of": "lr"}
+    assert figures["best_of"] == "lr"
     runs, _ = compose([TUNE, f"{METHODS}=diloco_adamw", "lr=0.001,0.01"])
     assert [(run.optimiser, run.lr) for run in runs] == [("adamw", 0.001), ("adamw", 0.01)]
     runs, _ = compose([TUNE, f"{METHODS}=prsgd", "hydra.sweeper.params.lr='0.3,0.6'"])
