@@ -301,7 +301,7 @@ def test_two_jobs_in_one_folder(prsgd: Command, tmp_path: Path, cache: Path) -> 
 @pytest.mark.dist
 def test_a_sweep_that_is_stopped_shows_what_was_reached(tmp_path: Path, cache: Path) -> None:
     """The second run has not begun, and has no folder yet."""
-    child = start(tmp_path, cache, "-m", *LONG, "processes=1", "out=sweep", "seed=0,1")
+    child = start(tmp_path, cache, "-m", *LONG, "processes=1", "out=sweep", "seed=0,1", "jobs=1")
     wait_until(lambda: metrics_text(tmp_path / "sweep").count("\n") > 20)
     child.send_signal(signal.SIGINT)
     output, _ = child.communicate(timeout=60)

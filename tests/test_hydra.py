@@ -270,6 +270,16 @@ def test_runs_side_by_side_are_the_runs_one_after_another(prsgd: Command, tmp_pa
     assert one.stdout[one.stdout.index(" lr ") :].count("done") == 3
 
 
+@pytest.mark.dist
+def test_a_run_that_two_jobs_have_is_trained_once(prsgd: Command, tmp_path: Path) -> None:
+    """Mini-batch SGD has no interval."""
+    keys = (*FAST, "algorithm=minibatch", "interval=3,4", "seed=0,1", "jobs=2")
+    done = prsgd("train", "-m", *keys)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len([*(tmp_path / "runs").iterdir()]) == 2
+    assert done.stdout.count("  done: ") == 2
+
+
 def order(stdout: str) -> list[str]:
     """Run names in the order of their numbers."""
     return [

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Command, Trainer, numbers, small_run
+from conftest import Command, Trainer, numbers, part, small_run
 from rich.console import Console
 from rich.text import Text
 
@@ -177,7 +177,7 @@ def test_a_run_that_learns_nothing_says_so(
         f"{first['consensus_train_loss']:.3f}, is no better than a guess's, 2.303: try other rates "
         "than lr=1e-09, as by -m lr=1e-11,1e-10"
     ]
-    train_here(small_run(), "busy")
+    train_here(small_run(lr=0.2, algorithm=part("minibatch")), "busy")
     assert "no better than" not in capsys.readouterr().out
 
 

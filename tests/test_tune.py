@@ -97,9 +97,9 @@ def test_the_language_experiment_is_drawn_at_best_rates_by_interval(tmp_path: Pa
     report(folder)
     [drawn] = (folder / "figures").iterdir()
     rows = pd.read_csv(drawn / "summary.csv")
-    methods = ("DiLoCo", "PR-SGD", "mini-batch SGD")
+    methods = ("DiLoCo", "PR-SGD", "mini-batch AdamW")
     found = {m: {*rows["lr"][rows["run"].str.startswith(m)]} for m in methods}
-    assert found == {"DiLoCo": {0.01}, "PR-SGD": {0.003}, "mini-batch SGD": {0.003}}
+    assert found == {"DiLoCo": {0.01}, "PR-SGD": {0.003}, "mini-batch AdamW": {0.003}}
     assert [*rows["tried"]] == [3] * 10
     text = (drawn / "summary.md").read_text()
     assert "each at its best γ by test bits per byte" in text
@@ -107,7 +107,7 @@ def test_the_language_experiment_is_drawn_at_best_rates_by_interval(tmp_path: Pa
     for name in ("epochs", "tried"):
         svg = (drawn / f"{name}.svg").read_text()
         for words in (
-            *("I = 1", "I = 8", "I = 64", "mini-batch SGD, γ = 0.003", "DiLoCo, γ = 0.01"),
+            *("I = 1", "I = 8", "I = 64", "mini-batch AdamW, γ = 0.003", "DiLoCo, γ = 0.01"),
             *(f"PR-SGD, momentum_at_sync = {how}, γ = 0.003" for how in ("average", "keep")),
         ):
             assert svg.count(f">{words}<") == 1

@@ -26,11 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ready:
-    """A planned run whose data are read, unless it has ended. The screen calls it `title`."""
+    """A planned run whose data are read, unless it has ended. The screen calls it `title`.
+
+    One that `repeats` is trained by an earlier job.
+    """
 
     planned: PlannedRun
     cache: Path | None
     title: str
+    repeats: bool
 
     @property
     def path(self) -> Path:
@@ -52,8 +56,8 @@ def prepared(planned: Sequence[PlannedRun], before: int = 0, all_known: bool = T
         titles = {path: path.name for path in pending}
     paths = [p.folder.path for p in planned]
     return [
-        Ready(p, caches.get(path), titles.get(path, path.name))
-        for p, path in zip(planned, paths, strict=True)
+        Ready(p, caches.get(path), titles.get(path, path.name), path in paths[:place])
+        for place, (p, path) in enumerate(zip(planned, paths, strict=True))
     ]
 
 
@@ -78,9 +82,9 @@ def train_runs(ready: Sequence[Ready], screen: Screen | None = None) -> dict[Pat
 
 def _train(ready: Ready, screen: Screen | None) -> int:
     """The exit code of a run, which is trained by the process that owns its folder."""
-    if ready.cache is None or ready.planned.has_ended:
-        return CODES[ready.planned.folder.status()[0]]
     p = ready.planned
+    if ready.cache is None or ready.repeats or p.has_ended:
+        return CODES.get(p.folder.status()[0], CODES["failed"])
     job = Job(p.run, p.plan, ready.path, ready.cache, ready.title, screen)
     if torchrun_rank():
         return launch(job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice, takewhile
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -55,9 +55,8 @@ class Sweep:
         check_objective(config.objective, runs)
         asked = [(run, None) for run in runs]
         ready, at_once = self.ready(asked, figures, config.jobs, alone=len(runs) == 1)
-        tasks = [partial(train_job, [own], config) for own in ready]
-        done = zip(ready, self._done(tasks, at_once), strict=False)
-        values = [self._noted([own], ended) for own, ended in done]
+        jobs = [([own], partial(train_job, [own], config)) for own in ready]
+        values = [self._noted(own, ended) for own, ended in self._done(jobs, at_once)]
         found = [value for value in values if value is not None]
         return sum(found) / len(found) if len(found) == len(ready) else None
 
@@ -82,9 +81,9 @@ class Sweep:
         ready, at_once = self.ready(asked, figures, jobs, all_known=batch.is_whole)
         left = iter(ready)
         of_jobs = [[*islice(left, len(runs))] for runs, _ in made]
-        tasks = [partial(_job_of_hydra, batch, k, own) for k, own in enumerate(of_jobs)]
+        tasks = [(own, partial(_job_of_hydra, batch, k, own)) for k, own in enumerate(of_jobs)]
         returns = []
-        for own, returned in zip(of_jobs, self._done(tasks, at_once), strict=False):
+        for own, returned in self._done(tasks, at_once):
             if isinstance(returned, Lost):
                 value, returned = self._noted(own, returned), JobReturn()
             else:
@@ -156,16 +155,25 @@ class Sweep:
         self.codes |= dict.fromkeys(once, None)
         return prepared(planned, numbered, all_known), at_once
 
-    def _done(self, tasks: Sequence[Callable[[Screen | None], T]], at_once: int) -> Iterator[Any]:
-        """What the tasks return, in their order, until a signal comes."""
+    def _done(
+        self, jobs: Sequence[tuple[list[Ready], Callable[[Screen | None], T]]], at_once: int
+    ) -> Iterator[tuple[list[Ready], Any]]:
+        """The runs of each job and what it returns, in their order, until a signal comes.
+
+        A job whose runs are those of an earlier one too comes when all others have ended.
+        """
+        found: dict[int, Any] = {}
         if at_once > 1:
-            found, self.signal = side_by_side(tasks, at_once)
-            yield from takewhile(lambda value: value is not None, found)
-            return
-        for task in tasks:
-            yield task(None)
-            if self.signal:
+            first = [k for k, (own, _) in enumerate(jobs) if not any(r.repeats for r in own)]
+            returned, self.signal = side_by_side([jobs[k][1] for k in first], at_once)
+            found = dict(zip(first, returned, strict=True))
+        for place, (own, task) in enumerate(jobs):
+            if place not in found and self.signal:
                 return
+            value = found[place] if place in found else task(None)
+            if value is None:  # it did not begin
+                return
+            yield own, value
 
     def _noted(self, ready: Sequence[Ready], ended: Ended | Lost) -> float | None:
         """Keep how a job ended; returns its objective."""
