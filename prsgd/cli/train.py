@@ -7,9 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from prsgd.config.choices import split_config_dirs
-from prsgd.config.compose import EMPTY, compose, hydra_jobs
+from prsgd.config.compose import compose, hydra_jobs
 from prsgd.config.schema import Run
-from prsgd.errors import UserError
 
 if TYPE_CHECKING:
     from prsgd.launch.sweep import Sweep
@@ -22,14 +21,12 @@ def main(arguments: list[str]) -> int:
         return show_help(arguments)
     if "--dry-run" in arguments:
         runs, _ = compose([a for a in arguments if a != "--dry-run"])
-        return show_plan(runs) if runs else 0
+        return show_plan(runs)
     from prsgd.launch.sweep import Stopped, Sweep
 
     sweep = Sweep(arguments)
     with suppress(Stopped):
         hydra_jobs(arguments, sweep)
-    if not sweep.codes and {"-m", "--multirun"} & {*arguments}:
-        raise UserError(EMPTY)
     return close(sweep)
 
 

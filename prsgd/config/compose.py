@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from prsgd.config.launcher import Batch, Task
 
 NOT_KEYS = ("runs", "figures", "jobs", "objective")  # of a whole sweep, and no keys of its runs
-EMPTY = "-m: the sweep is empty; one of its keys has no values"
 
 
 def compose(arguments: list[str]) -> tuple[list[Run], dict[str, Any]]:
@@ -36,8 +35,6 @@ def compose(arguments: list[str]) -> tuple[list[Run], dict[str, Any]]:
     """
     found = Collected()
     hydra_jobs(arguments, found)
-    if not found.configs and {"-m", "--multirun"} & {*arguments}:
-        raise UserError(EMPTY)
     return runs_of(found.configs, arguments)
 
 
@@ -103,6 +100,8 @@ class _PastHydra:
 
     def launch(self, batch: Batch) -> Sequence[JobReturn]:
         with self._carrying():
+            if not batch.keys:
+                raise UserError("-m: the sweep is empty; one of its keys has no values")
             return self.task.launch(batch)
 
     @contextmanager

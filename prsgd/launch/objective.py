@@ -44,7 +44,7 @@ def ended(codes: Mapping[Path, int], column: str, maximise: bool) -> Ended:
     A run that diverged is worse than any other.
     """
     worst = -math.inf if maximise else math.inf
-    values = list[float]()
+    values = list[float | None]()
     for path in codes:
         folder = RunFolder(path)
         status, _ = folder.status()
@@ -52,5 +52,10 @@ def ended(codes: Mapping[Path, int], column: str, maximise: bool) -> Ended:
             values.append(worst)
         elif status == "done" and column in (last := folder.last_metrics()):
             values.append(last[column])
-    whole = values and len(values) == len(codes)
-    return Ended(sum(values) / len(values) if whole else None, codes)
+    return Ended(mean(values, len(codes)), codes)
+
+
+def mean(values: Sequence[float | None], runs: int) -> float | None:
+    """The mean over so many runs; None where one of them has no value."""
+    found = [value for value in values if value is not None]
+    return sum(found) / runs if found and len(found) == runs else None

@@ -69,7 +69,7 @@ def plan_runs(
             refuse_changed(RunFolder(path), decided)
         planned.setdefault(path, PlannedRun(decided, plan, RunFolder(path)))
         paths.append(path)
-    unfinished = [path for path, p in planned.items() if p.folder.status()[0] not in ENDED]
+    unfinished = [path for path, p in planned.items() if not p.has_ended]
     sizes = parameter_sizes(
         (without_lost_start(p.run, p.folder), p.plan)
         for p in (planned[path] for path in unfinished)

@@ -68,9 +68,7 @@ def side_by_side(
             wait([c for child in children for c in (child.answer, child.bars)], LOOK)
             for child in children:
                 _draw(child, drawn)
-                if interrupt() and not child.told and child.process.pid:
-                    child.told = True
-                    os.kill(child.process.pid, signal_of(interrupt()))
+                _tell(child, interrupt())
             for child in [child for child in children if _has_ended(child, found)]:
                 _draw(child, drawn)
                 children.remove(child)
@@ -98,6 +96,13 @@ def _do(task: Callable[[Screen], T], screen: Screen, answer: Connection) -> None
     if screen.bars:
         console.clear_live()  # this process draws nothing
     answer.send(task(screen))
+
+
+def _tell(child: _Child[T], weight: int) -> None:
+    """Send a process the signal of this weight, once."""
+    if weight and not child.told and child.process.pid:
+        child.told = True
+        os.kill(child.process.pid, signal_of(weight))
 
 
 def _has_ended(child: _Child[T], found: list[T | Lost | None]) -> bool:

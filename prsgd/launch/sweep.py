@@ -18,7 +18,7 @@ from prsgd.console import print_error, say
 from prsgd.errors import why
 from prsgd.launch.elsewhere import jobs_at_once, train_elsewhere
 from prsgd.launch.notes import about_data, keep_figures, skipped
-from prsgd.launch.objective import Ended, check_objective
+from prsgd.launch.objective import Ended, check_objective, mean
 from prsgd.launch.planning import fitting, plan_runs, sharing
 from prsgd.launch.process import CODES
 from prsgd.launch.runs import Ready, prepared, train_job, train_runs
@@ -57,8 +57,7 @@ class Sweep:
         ready, at_once = self.ready(asked, figures, config.jobs, alone=len(runs) == 1)
         jobs = [([own], partial(train_job, [own], config)) for own in ready]
         values = [self._noted(own, ended) for own, ended in self._done(jobs, at_once)]
-        found = [value for value in values if value is not None]
-        return sum(found) / len(found) if len(found) == len(ready) else None
+        return mean(values, len(ready))
 
     def go_on(self, run: Run, folder: Path) -> None:
         """Train the run of a folder."""
@@ -77,7 +76,7 @@ class Sweep:
 
     def _here(self, batch: Batch, made: Sequence[tuple[list[Run], Figures]]) -> list[JobReturn]:
         asked = [(run, None) for runs, _ in made for run in runs]
-        figures, jobs = (made[-1][1], batch.keys[-1].jobs) if made else ({}, 1)
+        figures, jobs = made[-1][1], batch.keys[-1].jobs
         ready, at_once = self.ready(asked, figures, jobs, all_known=batch.is_whole)
         left = iter(ready)
         of_jobs = [[*islice(left, len(runs))] for runs, _ in made]

@@ -52,14 +52,14 @@ class Bars(bars.Progress):
 class Line:
     """The progress of the run called `title`, on a terminal that no other run has."""
 
+    draws = True  # in this process
+
     def __init__(self, title: str) -> None:
         self.live = self._is_live()  # whether it is seen at every step
         self.bars = Bars(self.live and self.draws)
         self.task = self.bars.add_task(printable(title), total=None, state="")
         self.title = title
         self._begin()
-
-    draws = True
 
     def _is_live(self) -> bool:
         return console.is_terminal and current_thread() is main_thread()
