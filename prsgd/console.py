@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.filesize import pick_unit_and_suffix
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -93,11 +94,9 @@ def cells(texts: Iterable[str]) -> list[Text]:
 
 def amount(size: float) -> str:
     """Bytes for people: 1.08 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.4g} TB"
+    rounded = float(f"{size:.3g}")
+    unit, suffix = pick_unit_and_suffix(int(rounded), ["B", "kB", "MB", "GB", "TB"], 1000)
+    return f"{rounded / unit:g} {suffix}"
 
 
 def duration(seconds: float) -> str:

@@ -22,7 +22,9 @@ from measure import markdown, run
 
 from prsgd.report.curves import groups
 from prsgd.report.runs import load, load_run
-from prsgd.report.style import HEIGHT, MARKERS, WIDTH, caption, drawing, powers_of_two, save
+from prsgd.report.scales import powers_of_two
+from prsgd.report.sheet import Sheet, finish
+from prsgd.report.style import MARKERS, drawing
 from prsgd.report.tables import at_target
 
 OUT = Path("results/network")
@@ -81,7 +83,6 @@ def table() -> None:
             }
         )
     frame = pd.DataFrame(rows)
-    frame.to_csv(OUT / "network.csv", index=False)
     lines = [["network", "I", "steps to the loss", "measured (s)", "predicted (s)", "error"]]
     for row in frame.itertuples():
         cells = [called(row.network), str(row.interval), f"{row.steps:,.0f}"]
@@ -99,7 +100,8 @@ def called(rate: str) -> str:
 
 def draw(frame: pd.DataFrame, heading: str) -> None:
     with drawing():
-        figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
+        sheet = Sheet(OUT / "network")
+        figure, axes = plt.subplots(figsize=(sheet.inches, 2.2))
         for place, (rate, rows) in enumerate(frame.groupby("network", sort=False)):
             style = {"color": f"C{place}", "marker": MARKERS[place]}
             axes.plot(rows["interval"], rows["measured_seconds"], label=called(rate), **style)
@@ -108,10 +110,8 @@ def draw(frame: pd.DataFrame, heading: str) -> None:
         powers_of_two(axes)
         axes.set(xlabel="interval I", ylabel="time to the loss (s)")
         axes.set_ylim(bottom=0)
-        axes.legend()
-        caption(figure, heading)
-        figure.tight_layout()
-        save(figure, OUT / "network")
+        handles, labels = axes.get_legend_handles_labels()
+        finish(figure, dict(zip(labels, handles, strict=True)), heading, frame, sheet)
 
 
 def main() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -62,7 +65,53 @@ def test_bash_completes(line: str, found: str) -> None:
     done = subprocess.run(
         ["bash", "-c", own + SCRIPTS["bash"] + ask], capture_output=True, text=True, timeout=60
     )
-    assert (done.stdout, done.stderr) == (f"{found}\n", "")
+    assert (done.stdout, done.stderr) == (f"{found} \n", "")
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
+@pytest.mark.parametrize(
+    ("line", "found"), [("prsgd tra", "train"), ("prsgd train model=resnet11", "model=resnet110")]
+)
+def test_fish_completes(line: str, found: str) -> None:
+    own = f'function prsgd; "{sys.executable}" -m prsgd $argv; end\n'
+    ask = f"complete -C '{line}'"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", own + SCRIPTS["fish"] + ask],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == [found]
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [("prsgd tra", "prsgd train "), ("prsgd train model=resnet11", "prsgd train model=resnet110 ")],
+)
+def test_zsh_completes(line: str, found: str, tmp_path: Path) -> None:
+    """As zsh does it on a terminal: what stands in its line after the Tab key goes into a file."""
+    (tmp_path / ".zshrc").write_text(
+        "autoload -U compinit && compinit -u\n"
+        f'prsgd() {{ "{sys.executable}" -m prsgd "$@"; }}\n{SCRIPTS["zsh"]}'
+        f'_keep() {{ print -rn -- "$BUFFER" > "{tmp_path}/line"; exit; }}\n'
+        "zle -N _keep && bindkey '^X' _keep\nPS1='ready> '\n"
+    )
+    terminal, shells = pty.openpty()
+    environment = {**os.environ, "ZDOTDIR": str(tmp_path), "TERM": "xterm"}
+    shell = subprocess.Popen(
+        ["zsh", "-i"], stdin=shells, stdout=shells, stderr=shells, env=environment, close_fds=True
+    )
+    os.close(shells)
+    seen = b""
+    while b"ready> " not in seen:
+        seen += os.read(terminal, 1024)
+    os.write(terminal, f"{line}\t\x18".encode())
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 1024):
+            pass
+    assert shell.wait(30) == 0
+    assert (tmp_path / "line").read_text() == found
 
 
 def test_completion_is_printed(prsgd: Command) -> None:

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_wheel_trains_from_another_folder(tmp_path: Path, cache: Path) -> None:
-    """A fresh venv with our wheel; the dependencies are lent from this environment."""
+    """As `pipx run` does it: a fresh venv with our wheel, in a folder of the user's. The
+    dependencies are lent from this environment."""
 
     def run(*command: str | Path) -> str:
         environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
@@ -26,8 +27,10 @@ def test_a_wheel_trains_from_another_folder(tmp_path: Path, cache: Path) -> None
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    build = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path)
-    run(*build, ROOT)
+    build = (sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path)
+    run(*build, ROOT)  # the wheel is made from the source archive
+    [archive] = tmp_path.glob("*.tar.gz")
+    assert archive.stat().st_size < 3e6
     [wheel] = tmp_path.glob("*.whl")
     run(sys.executable, "-m", "venv", "--without-pip", "fresh")
     fresh = tmp_path / "fresh/bin"
@@ -45,7 +48,9 @@ def test_a_wheel_trains_from_another_folder(tmp_path: Path, cache: Path) -> None
     assert {"page.html", "page.css", "page.js", "panel.json"} <= page
     small = ["model=mlp", "data=synthetic", "data.size=8", "workers=2", "batch_size=8", "epochs=1"]
     assert "test accuracy" in run(fresh / "prsgd", "train", "-m", *small, "seed=0,1", "jobs=1")
-    assert "epochs, rounds, bytes, time, ends, drift (png, svg)" in run(fresh / "prsgd", "figures")
+    assert "epochs, rounds, bytes, time, ends, drift (png, svg, csv)" in run(
+        fresh / "prsgd", "figures"
+    )
 
 
 def test_imports_run_one_way() -> None:

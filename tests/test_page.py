@@ -20,6 +20,7 @@ from prsgd.cli.report import main
 from prsgd.errors import UserError
 from prsgd.report.asked import tuned
 from prsgd.report.curves import Group, groups
+from prsgd.report.layout import names_and_looks
 from prsgd.report.page import libraries
 from prsgd.report.page.charts import MOST_POINTS, charts, notes, thinned
 from prsgd.report.page.document import document
@@ -27,7 +28,6 @@ from prsgd.report.page.entries import apart, entries, flat
 from prsgd.report.page.libraries import Libraries
 from prsgd.report.page.looks import CONTRAST, DARK, SHAPES, contrast, on_dark
 from prsgd.report.page.texts import embedded
-from prsgd.report.panels import names_and_looks
 from prsgd.report.runs import load
 from prsgd.report.specs import Spec, specs
 from prsgd.report.style import MARKERS

@@ -31,8 +31,10 @@ from prsgd.report.curves import Group, groups
 from prsgd.report.drift import draw_drift
 from prsgd.report.points import draw_points, lines_of
 from prsgd.report.runs import load
+from prsgd.report.scales import logarithmic, powers_of_two
+from prsgd.report.sheet import Sheet
 from prsgd.report.specs import Spec, specs
-from prsgd.report.style import legend_columns, logarithmic, powers_of_two, styles
+from prsgd.report.style import styles
 from prsgd.report.tables import at_target, common_target, summary
 from prsgd.run_folder import NEW_COLUMNS, RunFolder, tables_of
 
@@ -40,7 +42,7 @@ EPOCHS = 5
 FIGURES = {
     f"{n}.{kind}"
     for n in ("epochs", "rounds", "bytes", "time", "drift", "ends")
-    for kind in ("png", "svg")
+    for kind in ("png", "svg", "csv")
 }
 
 
@@ -129,7 +131,7 @@ def test_mini_batch_sgd_alone_has_no_figure_of_drift(tmp_path: Path) -> None:
     report(tmp_path / "runs", tmp_path / "figures")
     [folder] = (tmp_path / "figures").iterdir()
     assert {path.name for path in folder.iterdir()} == (
-        FIGURES - {"drift.png", "drift.svg"} | {"summary.md", "summary.csv"}
+        FIGURES - {"drift.png", "drift.svg", "drift.csv"} | {"summary.md", "summary.csv"}
     )
 
 
@@ -215,7 +217,7 @@ def test_every_figure_and_table_is_written(results: Path, capsys: pytest.Capture
     for slug in ("toys-mlp-8", "other-toys-mlp-8", "toys-mlp-9"):
         names = {path.name for path in (results / "figures" / slug).iterdir()}
         assert names == FIGURES | {"summary.md", "summary.csv"}
-        assert f"figures/{slug}: epochs, rounds, bytes, time, ends, drift (png, svg)" in said
+        assert f"figures/{slug}: epochs, rounds, bytes, time, ends, drift (png, svg, csv)" in said
     svg = (results / "figures/toys-mlp-8/epochs.svg").read_text()
     for words in (
         "PR-SGD, I = 32",
@@ -297,7 +299,7 @@ def test_the_lines_of_a_speed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return plot(axes, x, y, *more, **style)
 
     monkeypatch.setattr(Axes, "plot", spy)
-    draw_points(group, spec, found, tmp_path / "speedup")
+    draw_points(group, spec, found, Sheet(tmp_path / "speedup"))
     workers, steps = drawn["PR-SGD, γ = 0.1, I = 8"]
     target = np.exp(-0.5)  # where one worker ended: exp(-0.1 N epoch), and 20 steps an epoch
     assert common_target(group) == pytest.approx(target)
@@ -573,14 +575,6 @@ def test_a_logarithmic_axis_needs_positive_data(tmp_path: Path) -> None:
     assert (tmp_path / "figures/toys-mlp-8/speedup.png").exists()
 
 
-def test_a_legend_has_the_fewest_rows_that_fit() -> None:
-    """On 5.6 inches: a letter takes 0.065, a mark and space 0.6."""
-    assert legend_columns([]) == legend_columns(["x" * 200, "y"]) == 1
-    assert legend_columns(["I = 1"] * 4) == 4
-    assert legend_columns(["I = 1"] * 7) == 4  # two rows, 4 + 3, though six columns would fit
-    assert legend_columns(["x" * 65, "y", "z"]) == 2  # a column of x and y, and one of z
-
-
 def test_times_of_two_machines_do_not_compare(tmp_path: Path) -> None:
     fixture_run(tmp_path, seed=0)
     report(tmp_path, tmp_path / "figures")
@@ -589,7 +583,7 @@ def test_times_of_two_machines_do_not_compare(tmp_path: Path) -> None:
     fixture_run(tmp_path, algorithm=part("prsgd", interval=4), processor="Xeon")
     report(tmp_path, tmp_path / "figures")
     drawn = {path.name for path in folder.iterdir()} - {"summary.md", "summary.csv"}
-    assert drawn == FIGURES - {"time.png", "time.svg"}
+    assert drawn == FIGURES - {"time.png", "time.svg", "time.csv"}
     told = "Times do not compare: these runs are of 2 cores of EPYC (cpu), 2 cores of Xeon (cpu)."
     assert told in (folder / "summary.md").read_text()
 
@@ -606,7 +600,7 @@ def test_a_figure_by_interval_needs_three(results: Path) -> None:
         "PR-SGD": [8, 32, 64],
         "one-shot averaging": [None],
     }
-    draw_points(group, spec, lines, results / "intervals")
+    draw_points(group, spec, lines, Sheet(results / "intervals"))
     assert (results / "intervals.svg").exists()
 
 
@@ -633,7 +627,7 @@ def test_the_lemmas_bound_on_drift(results: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Axes, "plot", watching)
     fixture_run(results, data="with momentum", momentum=0.9)
     for group in groups(load(results)[0]):
-        draw_drift(group, Spec(), results / "drift")
+        draw_drift(group, Spec(), Sheet(results / "drift"))
     found = sorted(float(value) for values in lines for value in values)
     assert found == pytest.approx(sorted([0.16 * 4, 2.56 * 4, 0.16 * 4, 0.16 * 4]))
 

@@ -17,6 +17,7 @@ from prsgd.report import report
 from prsgd.report.curves import Group, groups
 from prsgd.report.points import draw_points, lines_of
 from prsgd.report.runs import load
+from prsgd.report.sheet import Sheet
 from prsgd.report.slugs import slugs
 from prsgd.report.specs import specs
 
@@ -165,5 +166,5 @@ def test_words_on_an_axis_are_told_apart(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Axes, "errorbar", spy)
     spec = specs(group)["rules"]
-    draw_points(group, spec, lines_of(group, spec), tmp_path / "rules")
+    draw_points(group, spec, lines_of(group, spec), Sheet(tmp_path / "rules"))
     assert [set(x) for x in drawn] == [{"a.x", "b.x", "3"}] * 2

@@ -16,12 +16,13 @@ from test_report import declare, fixture_run
 
 from prsgd.cli.figures import main
 from prsgd.errors import UserError
-from prsgd.report import report
+from prsgd.report import Asked, report
 from prsgd.report.asked import tuned
 from prsgd.report.curves import Group, groups
 from prsgd.report.declared import Best
 from prsgd.report.room import shown_of
 from prsgd.report.runs import load
+from prsgd.report.sheet import Sheet
 from prsgd.report.specs import specs
 from prsgd.report.style import drawing, styles
 from prsgd.report.tables import write_summary
@@ -95,7 +96,7 @@ def test_values_without_a_common_seed_do_not_compare(tmp_path: Path) -> None:
     one = fixture_run(tmp_path, lr=0.1, seed=0)
     other = fixture_run(tmp_path, lr=0.2, seed=1)
     with pytest.raises(UserError) as refusal:
-        report(tmp_path, best=Best(["lr"]))
+        report(tmp_path, asked=Asked(best=Best(["lr"])))
     assert str(refusal.value) in {
         f"{path} and its runs at other values of lr share no seed; train one seed at all of them"
         for path in (one, other)
@@ -175,7 +176,7 @@ def test_no_curve_that_finished_is_one_line(tmp_path: Path) -> None:
         fixture_run(tmp_path, lr=lr, seed=0)
         fixture_run(tmp_path, lr=lr, seed=1, status="diverged")
     with pytest.raises(UserError) as refusal:
-        report(tmp_path, best=Best(["lr"]))
+        report(tmp_path, asked=Asked(best=Best(["lr"])))
     assert str(refusal.value) == (
         f"{tmp_path}: a seed of each curve diverged at every value of lr that finished; "
         "none is the best"
@@ -208,7 +209,7 @@ def test_several_keys_and_a_method_that_has_one_of_them(tmp_path: Path) -> None:
         for outer in (0.5, 0.7, 0.9):
             algorithm = part("diloco", interval=8, outer_lr=outer)
             fixture_run(tmp_path, lr + 0.6 - abs(outer - 0.7), lr=lr, algorithm=algorithm)
-    report(tmp_path, best=Best(["lr", "outer_lr"]))
+    report(tmp_path, asked=Asked(best=Best(["lr", "outer_lr"])))
     folder = tmp_path / "figures/toys-mlp-8"
     text = (folder / "summary.md").read_text()
     assert "| mini-batch SGD, γ = 0.1 | 1 |" in text
@@ -251,7 +252,7 @@ def test_the_figure_of_what_was_tried(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Axes, "plot", marked)
     group = the_group(tmp_path, "lr")
     with drawing():
-        assert draw_tried(group, specs(group)["curves"], tmp_path) == ["tried"]
+        assert draw_tried(group, specs(group)["curves"], Sheet(tmp_path)) == ["tried"]
     losses = [*np.exp([-1.5, -2.5, -2.0])]
     assert lines["PR-SGD, I = 8, γ = 0.2"] == ([0.1, 0.2, 0.4], pytest.approx(losses))
     assert [*lines] == ["mini-batch SGD, γ = 0.4", "PR-SGD, I = 8, γ = 0.2"]
@@ -301,7 +302,7 @@ def test_lines_by_interval_go_on_where_the_best_rate_changes(tmp_path: Path) -> 
         for lr in (0.1, 0.2):
             rate = 0.5 + (lr == best) / 10
             fixture_run(tmp_path, rate, lr=lr, algorithm=part("prsgd", interval=interval))
-    report(tmp_path, best=Best(["lr"]))
+    report(tmp_path, asked=Asked(best=Best(["lr"])))
     svg = (tmp_path / "figures/toys-mlp-8/intervals.svg").read_text()
     assert ">PR-SGD, γ = 0.1 / 0.1 / 0.2<" in svg
 
@@ -408,7 +409,7 @@ def test_what_figures_yaml_may_not_say_of_best_values(tmp_path: Path, text: str)
 def test_a_key_that_some_folders_swept_stays_as_it_is_in_others(tmp_path: Path) -> None:
     a_sweep(tmp_path / "rates")
     fixture_run(tmp_path / "one", lr=0.1)
-    report(tmp_path, tmp_path / "out", Best(["lr"]))
+    report(tmp_path, tmp_path / "out", Asked(best=Best(["lr"])))
     assert (tmp_path / "out/rates/toys-mlp-8/tried.png").exists()
     assert not (tmp_path / "out/one/toys-mlp-8/tried.png").exists()
     assert "tried" not in (tmp_path / "out/one/toys-mlp-8/summary.md").read_text()

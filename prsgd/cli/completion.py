@@ -21,6 +21,7 @@ _prsgd() {
     COMPREPLY=()
     while IFS= read -r found; do
         case "${line##* }" in *=*) found="${found#*=}" ;; esac
+        case "$found" in *=) ;; *) found="$found " ;; esac
         COMPREPLY+=("$found")
     done < <(prsgd complete "$line")
 }
@@ -30,7 +31,9 @@ complete -o default -o nospace -F _prsgd prsgd
 _prsgd() {
     local -a found
     found=("${(@f)$(prsgd complete "$LBUFFER")}")
-    if [[ -n "$found" ]]; then compadd -S '' -- $found; else _files; fi
+    if [[ -z "$found" ]]; then _files; return; fi
+    compadd -S '' -- ${(M)found:#*=}
+    compadd -- ${found:#*=}
 }
 compdef _prsgd prsgd
 """,

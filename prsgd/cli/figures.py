@@ -36,6 +36,7 @@ in figures.yaml, the figure `network` has that time on its axis. With any of its
   network: {latency_ms: 1, bandwidth_mbit: 100, group_bandwidth_mbit: 10000, processes: 8,
             jitter: 0.2}
 """
+FORMATS = ("png", "svg", "pdf")
 NETWORK = {
     "latency_ms": ("MS", "of a message between two devices (default: 0)"),
     "bandwidth_mbit": ("MBIT/S", "that a device sends: draw time as it would be there"),
@@ -50,7 +51,8 @@ def main(arguments: list[str]) -> int:
         "prsgd figures",
         description="Draw all runs under a folder, and a table of them. Runs that lie side by "
         "side belong together, and their figures go into a folder figures/ beside them. Links are "
-        "followed: a folder of links to runs compares them. Of many curves the best 24 are drawn.",
+        "followed: a folder of links to runs compares them. Of many curves the best 48 "
+        "are drawn, in a panel at most eight in colours.",
         epilog=DECLARED,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -71,13 +73,42 @@ def main(arguments: list[str]) -> int:
         default=[],
         help="only of runs that have a value of a key, or one of VALUE,VALUE; may be repeated",
     )
+    parser.add_argument(
+        "--x", default="", metavar="NAME", help="draw only one figure, against this column or key"
+    )
+    parser.add_argument(
+        "--y", default="", metavar="COLUMN[,COLUMN]", help="and of these columns of metrics.csv"
+    )
+    parser.add_argument(
+        "--format",
+        type=_formats,
+        default=("png", "svg"),
+        metavar="KIND[,KIND]",
+        help="of png, svg and pdf (default: png,svg); the data are in a csv file beside them",
+    )
+    parser.add_argument(
+        "--width",
+        choices=("column", "page"),
+        default="page",
+        help="of a journal, 3.4 or 7 inches; letters have 8 points in both (default: page)",
+    )
     for name, (metavar, what) in NETWORK.items():
         kind = int if name == "processes" else float
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=what)
     options = parser.parse_args(arguments)
-    from prsgd.report import report
+    from prsgd.report import Asked, report
     from prsgd.report.declared import asked_best, asked_network
 
     best = asked_best(options.best_of, options.best_by)
     network = asked_network({name: getattr(options, name) for name in NETWORK})
-    return report(options.results, options.out, best, network, options.where)
+    axes = options.x, options.y
+    asked = Asked(best, network, options.where, axes, options.format, options.width)
+    return report(options.results, options.out, asked)
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    """The formats in a list; the error is argparse's to show."""
+    kinds = tuple(dict.fromkeys(text.split(",")))
+    if not {*kinds} <= {*FORMATS}:
+        raise argparse.ArgumentTypeError(f"{text}: must be one or more of {', '.join(FORMATS)}")
+    return kinds

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,53 +12,58 @@ import pandas as pd
 
 from prsgd.cost.network import MBIT, Network
 from prsgd.report.curves import Curve, Group
-from prsgd.report.panels import names_and_looks
+from prsgd.report.layout import layout
+from prsgd.report.panels import legend_entries
 from prsgd.report.progress import draw_progress
 from prsgd.report.replayed import SECONDS, Replayed, on_network
+from prsgd.report.scales import logarithmic
+from prsgd.report.sheet import Sheet, finish
 from prsgd.report.specs import Spec
-from prsgd.report.style import HEIGHT, WIDTH, finish, logarithmic
 from prsgd.report.tables import at_target, common_target
 
 BANDWIDTHS = np.geomspace(1, 1e5, 61) * MBIT  # 1 Mbit/s to 100 Gbit/s
+HEIGHT = 2.8  # inches
 STRIP = 0.04  # of the height, where the fastest curve's colour is shown
 
 
-def draw_network(group: Group, network: Network, look: Spec, folder: Path) -> list[str]:
+def draw_network(group: Group, network: Network, look: Spec, sheet: Sheet) -> list[str]:
     """Draw `network`, if its bandwidth is known, and `bandwidth`; returns their names."""
     names = ["bandwidth"]
     if network.bandwidth is not None:
         note = ", ".join(filter(None, [group.note, said(network)]))
         there = on_network(replace(group, note=note), network)
-        draw_progress(there, replace(look, x=SECONDS, shows_curves=True), folder / "network")
+        draw_progress(there, replace(look, x=SECONDS, shows_curves=True), sheet / "network")
         names.append("network")
-    draw_bandwidth(group, network, replace(look, panels=""), folder / "bandwidth")
+    draw_bandwidth(group, network, replace(look, panels=""), sheet / "bandwidth")
     return names
 
 
-def draw_bandwidth(group: Group, network: Network, look: Spec, path: Path) -> None:
+def draw_bandwidth(group: Group, network: Network, look: Spec, sheet: Sheet) -> None:
     """Draw the seconds to the common loss against bandwidth, a line per curve."""
-    names, looks = names_and_looks(group, look)
-    target = common_target(group)
+    target, mbit = common_target(group), BANDWIDTHS / MBIT
     times = times_to(target, group, network)
-    figure, axes = plt.subplots(figsize=(WIDTH, 1.3 * HEIGHT))
-    mbit = BANDWIDTHS / MBIT
+    fastest = regions(times)
+    winners = [group.curves[row] for row, _, _ in fastest]
+    drawn = layout(group, look, in_front=winners, may_part=False)
+    figure, axes = plt.subplots(figsize=(sheet.inches, HEIGHT))
     for curve, seconds in zip(group.curves, times, strict=True):
-        style = {**looks[names[curve]], "marker": ""}
-        axes.plot(mbit, seconds, label=names[curve], **style)
+        axes.plot(mbit, seconds, **{**drawn.look(curve), "marker": ""})
     axes.set(xlabel="bandwidth of a link (Mbit/s)", ylabel=f"time to loss {target:.4g} (s)")
     axes.set_xlim(mbit[0], mbit[-1])
     logarithmic(axes, "x")
     logarithmic(axes, "y")
-    fastest = regions(times)
-    for row, first, last in fastest:
-        colour = looks[names[group.curves[row]]]["color"]
+    for winner, (_, first, last) in zip(winners, fastest, strict=True):
         ends = _edge(mbit, first), _edge(mbit, last + 1)
-        axes.axvspan(*ends, 1 - STRIP, 1, color=colour, linewidth=0)
+        axes.axvspan(*ends, 1 - STRIP, 1, color=drawn.look(winner)["color"], linewidth=0)
         if last + 1 < len(mbit):
             axes.axvline(ends[1], color="#888888", linewidth=0.6)
-    words = _in_words([(names[group.curves[row]], last) for row, _, last in fastest])
+    ends_of = zip(winners, fastest, strict=True)
+    words = _in_words([(drawn.names[winner], last) for winner, (_, _, last) in ends_of])
     text = f"Time to the training loss {target:.4g}: {group.caption}"
-    finish(figure, [axes], f"{text}, {said(network, any_bandwidth=True)}. Fastest: {words}", path)
+    text = f"{text}, {said(network, any_bandwidth=True)}. Fastest: {words}"
+    columns = {curve.label: seconds for curve, seconds in zip(group.curves, times, strict=True)}
+    data = pd.DataFrame({"bandwidth_mbit": mbit, **columns})
+    finish(figure, legend_entries([axes], drawn), text, data, sheet)
 
 
 def times_to(target: float, group: Group, network: Network) -> Any:

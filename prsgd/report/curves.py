@@ -90,6 +90,11 @@ class Curve:
         return frame
 
     @property
+    def trained(self) -> pd.Series[bool]:
+        """The rows after the first step; before it, BatchNorm has seen nothing."""
+        return self.mean["step"] > 0
+
+    @property
     def _by_row(self) -> Any:
         return pd.concat([run.metrics for run in self.runs]).groupby(level=0)
 

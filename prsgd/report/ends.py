@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from prsgd.report.columns import column
-from prsgd.report.curves import Group
+from prsgd.report.curves import Curve, Group
+from prsgd.report.sheet import Sheet, finish, in_lines
 from prsgd.report.specs import Spec
-from prsgd.report.style import WIDTH, caption, save, styles, verbatim, width
+from prsgd.report.style import styles, verbatim
 
 RANKED_BY = "consensus_train_loss"
+NAMES = 0.42  # of the width, at most, is for names
+LINE, FURTHER_LINE = 0.2, 0.13  # inches
 
 
-def draw_ends(group: Group, look: Spec, path: Path) -> None:
+def draw_ends(group: Group, look: Spec, sheet: Sheet) -> None:
     """Draw each curve's end, the lowest loss on top: every seed, and their mean ± deviation."""
     ranked = sorted(
         zip(group.curves, styles(group.curves, look), strict=True),
         key=lambda pair: -pair[0].mean[RANKED_BY].iloc[-1],
     )
-    names = [verbatim(f"{c.label}  ({c.mean['round'].iloc[-1]:,.0f} rounds)") for c, _ in ranked]
-    size = max(WIDTH, 3.6 + max(map(width, names))), 1.1 + 0.21 * len(ranked)
-    figure, panels = plt.subplots(1, 2, figsize=size, sharey=True)
-    for axes, name in zip(panels, (RANKED_BY, group.measures.main.column), strict=True):
+    names = [f"{curve.label} ({curve.mean['round'].iloc[-1]:,.0f} rounds)" for curve, _ in ranked]
+    lines = [in_lines(name, NAMES * sheet.inches) for name in names]
+    most_lines = max(map(len, lines))
+    height = 0.5 + (LINE + FURTHER_LINE * (most_lines - 1)) * len(ranked)
+    figure, panels = plt.subplots(1, 2, figsize=(sheet.inches, height), sharey=True)
+    columns = RANKED_BY, group.measures.main.column
+    for axes, name in zip(panels, columns, strict=True):
         axis = column(name, group.measures)
         shown = axis.shown
         for y, (curve, style) in enumerate(ranked):
@@ -33,8 +41,21 @@ def draw_ends(group: Group, look: Spec, path: Path) -> None:
             axes.plot(seeds, [y] * len(seeds), "|", color="#888888", markersize=6)
             axes.errorbar(middle, y, xerr=spread, capsize=2, markersize=5, **style)
         axes.set(xlabel=axis.label)
-    panels[0].set_yticks(range(len(ranked)), names)
+        if sheet.is_narrow:
+            axes.set_xlabel("\n".join(in_lines(axis.label, 0.9)))
+            axes.xaxis.set_major_locator(MaxNLocator(3))
+    panels[0].set_yticks(range(len(ranked)), ["\n".join(map(verbatim, own)) for own in lines])
     panels[0].set_ylim(-0.6, len(ranked) - 0.4)
-    caption(figure, f"Where each ended: {group.caption}")
-    figure.tight_layout()
-    save(figure, path)
+    data = pd.concat([end(curve, columns) for curve, _ in reversed(ranked)])
+    finish(figure, {}, f"Where each ended: {group.caption}", data, sheet)
+
+
+def end(curve: Curve, columns: Sequence[str]) -> pd.DataFrame:
+    """One row: what a curve sent and ended with, as means over its seeds, with deviations."""
+    last, spread = curve.mean.iloc[-1], curve.deviation.iloc[-1]
+    found = {"curve": curve.label, "seeds": len(curve.runs), "round": last["round"]}
+    found["payload_bytes"] = last["payload_bytes"]
+    for name in columns:
+        found[name] = last[name]
+        found[f"{name}_deviation"] = spread[name]
+    return pd.DataFrame([found])

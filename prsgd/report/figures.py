@@ -1,10 +1,9 @@
-"""The figures of one group of runs, as PNG and SVG."""
+"""The figures of one group of runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from prsgd.cost.network import Network
 from prsgd.report.bandwidth import draw_network
@@ -15,10 +14,12 @@ from prsgd.report.points import draw_points, lines_of
 from prsgd.report.progress import draw_progress
 from prsgd.report.room import shown_of
 from prsgd.report.sent import draw_sent, is_coded
+from prsgd.report.sheet import Sheet
 from prsgd.report.specs import Spec
 from prsgd.report.style import drawing
 from prsgd.report.tried import draw_tried
 
+FILES = (".png", ".svg", ".pdf", ".csv")
 OPTIONAL_FIGURES = (
     *("units", "time", "virtual_time", "drift", "sent", "tried*", "intervals", "speedup"),
     *("network", "bandwidth"),
@@ -34,36 +35,52 @@ def words_in(group: Group, specs: dict[str, Spec]) -> str:
 def draw(
     group: Group,
     specs: dict[str, Spec],
-    folder: Path,
+    sheet: Sheet,
     fonts: Sequence[str] = (),
     network: Network | None = None,
 ) -> list[str]:
-    """Draw a group's figures into a folder, and remove older ones; returns their names."""
-    shown = shown_of(group)
-    look = specs["curves"]
-    points = {name: spec for name, spec in specs.items() if spec.x and not spec.shows_curves}
-    names = [name for name, spec in specs.items() if spec.shows_curves]
+    """Draw a group's figures into the folder of the sheet, and remove those that it once had.
+
+    Returns their names.
+    """
+    shown, look = shown_of(group), specs["curves"]
     with drawing(fonts):
-        for name in names:
-            draw_progress(shown, specs[name], folder / name)
-        draw_ends(shown, replace(look, panels=""), folder / "ends")
+        names = _draw_specs(group, shown, specs, sheet)
+        draw_ends(shown, replace(look, panels=""), sheet / "ends")
         names.append("ends")
         if any(map(drifts, shown.curves)):
-            draw_drift(shown, look, folder / "drift")
+            draw_drift(shown, look, sheet / "drift")
             names.append("drift")
         if is_coded(group):
-            draw_sent(group, look, folder / "sent")
+            draw_sent(group, look, sheet / "sent")
             names.append("sent")
         if any(curve.search for curve in shown.curves):
-            names += draw_tried(shown, look, folder)
+            names += draw_tried(shown, look, sheet)
         if network:
-            names += draw_network(shown, network, look, folder)
-        for name, spec in points.items():
-            if lines := lines_of(group, spec):
-                draw_points(group, spec, lines, folder / name)
-                names.append(name)
+            names += draw_network(shown, network, look, sheet)
     for old in OPTIONAL_FIGURES:
-        for path in folder.glob(f"{old}.[ps][nv]g"):
-            if path.stem not in names:
+        for path in sheet.path.glob(f"{old}.*"):
+            if path.stem not in names and path.suffix in FILES:
                 path.unlink()
+    return names
+
+
+def draw_asked(
+    group: Group, specs: dict[str, Spec], sheet: Sheet, fonts: Sequence[str] = ()
+) -> list[str]:
+    """Draw the figures of `specs` alone."""
+    with drawing(fonts):
+        return _draw_specs(group, shown_of(group), specs, sheet)
+
+
+def _draw_specs(group: Group, shown: Group, specs: dict[str, Spec], sheet: Sheet) -> list[str]:
+    """Draw figures of curves, those that are `shown`, and figures of points."""
+    names = [name for name, spec in specs.items() if spec.shows_curves]
+    for name in names:
+        draw_progress(shown, specs[name], sheet / name)
+    points = {name: spec for name, spec in specs.items() if spec.x and not spec.shows_curves}
+    for name, spec in points.items():
+        if lines := lines_of(group, spec):
+            draw_points(group, spec, lines, sheet / name)
+            names.append(name)
     return names

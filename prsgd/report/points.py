@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 from prsgd.report.columns import column, key_label
 from prsgd.report.curves import Curve, Group
 from prsgd.report.declared import full_name
-from prsgd.report.panels import draw_panels, names_without
+from prsgd.report.layout import MOST_IN_PANEL, Layout, names_without, rows_of
+from prsgd.report.panels import draw_panels
 from prsgd.report.room import best, end_of
+from prsgd.report.scales import logarithmic, powers_of_two
+from prsgd.report.sheet import Sheet
 from prsgd.report.specs import STEPS, Spec
-from prsgd.report.style import BASELINES, MARKERS, logarithmic, powers_of_two, styles, verbatim
+from prsgd.report.style import BASELINES, BEHIND, MARKERS, styles, verbatim
 from prsgd.report.tables import common_target, steps_to
 from prsgd.report.words import clear, is_number
 
@@ -62,7 +65,7 @@ def _fits(curve: Curve, row: Mapping[str, Any], group: Group) -> bool:
     return all(curve.config.get(key) == wanted[key] for key in known & {*wanted})
 
 
-def draw_points(group: Group, spec: Spec, lines: Lines, path: Path) -> None:
+def draw_points(group: Group, spec: Spec, lines: Lines, sheet: Sheet) -> None:
     """Draw what each run ended with, or the steps that it took to the common target."""
     target = common_target(group)
     labels, note = best([*lines], lambda label: min(map(end_of, lines[label])), "lines")
@@ -75,10 +78,10 @@ def draw_points(group: Group, spec: Spec, lines: Lines, path: Path) -> None:
             shown = [curve for curve in of_line if curve in curves]
             if shown and spec.x in shown[0].config:
                 line = {curve: places[curve] for curve in places if curve in shown}
-                _draw_line(axes, line, y, target, {"label": label, **looks[label]})
+                _draw_line(axes, line, y, target, looks[label])
             elif shown:
                 dashes = ("--", ":", "-.")[place % 3]
-                style = {"label": label, "color": looks[label]["color"], "linestyle": dashes}
+                style = {k: looks[label][k] for k in ("label", "color")} | {"linestyle": dashes}
                 _draw_level(axes, shown[0], y, target, style)
         if y == STEPS:
             if spec.x == "workers":
@@ -90,7 +93,24 @@ def draw_points(group: Group, spec: Spec, lines: Lines, path: Path) -> None:
         scale_x(axes, [*places.values()])
 
     caption = ", ".join(filter(None, [group.caption, note]))
-    draw_panels(spec, group.curves, fill_panel, key_label(spec.x), caption, path)
+    data = pd.DataFrame(
+        [
+            {"line": label, spec.x: places.get(curve), **_ends(curve, spec.y, target)}
+            for label, line in lines.items()
+            for curve in line
+        ]
+    )
+    rows = rows_of(group.curves, spec.panels)
+    looks_in_order = {look["label"]: look for look in looks.values()}
+    draw_panels(
+        Layout(rows, {}, looks_in_order),
+        spec.y,
+        fill_panel,
+        key_label(spec.x),
+        caption,
+        data,
+        sheet,
+    )
 
 
 def _places(group: Group, key: str) -> dict[Curve, Any]:
@@ -102,16 +122,24 @@ def _places(group: Group, key: str) -> dict[Curve, Any]:
 
 
 def _looks(spec: Spec, lines: Lines) -> dict[str, dict[str, Any]]:
-    """By label: colour and style say what the spec asks for, or else the place in the legend."""
+    """By label: colour and style say what the spec asks for, or else the place in the legend.
+
+    Of more than eight lines the best are in colours, and the others grey.
+    """
+    by_end = sorted(lines, key=lambda label: min(map(end_of, lines[label])))
+    front = {label: line for label, line in lines.items() if label in by_end[:MOST_IN_PANEL]}
     if spec.colour or spec.style:
-        return dict(zip(lines, styles([line[0] for line in lines.values()], spec), strict=True))
-    return {
-        label: {
-            "color": BASELINES.get(line[0].config["algorithm"], mpl.colormaps["tab10"](place % 10)),
-            "marker": MARKERS[place % len(MARKERS)],
-        }
-        for place, (label, line) in enumerate(lines.items())
-    }
+        looks = styles([line[0] for line in front.values()], spec)
+    else:
+        looks = [_by_place(place, line) for place, line in enumerate(front.values())]
+    found = {label: {"label": label, **look} for label, look in zip(front, looks, strict=True)}
+    others = {"label": f"{len(lines) - len(front)} others", **BEHIND}
+    return found | {label: others for label in lines if label not in front}
+
+
+def _by_place(place: int, line: Sequence[Curve]) -> dict[str, Any]:
+    colour = BASELINES.get(line[0].config["algorithm"], mpl.colormaps["tab10"](place % 10))
+    return {"color": colour, "marker": MARKERS[place % len(MARKERS)]}
 
 
 def _end(curve: Curve, y: str, target: float) -> tuple[float, float]:
@@ -121,6 +149,12 @@ def _end(curve: Curve, y: str, target: float) -> tuple[float, float]:
     shown = column(y, curve.runs[0].measures).shown
     deviation = curve.deviation[y].iloc[-1]
     return shown(curve.mean[y].iloc[-1]), 0.0 if np.isnan(deviation) else shown(deviation)
+
+
+def _ends(curve: Curve, ys: Sequence[str], target: float) -> dict[str, float]:
+    """What a curve ended with, in the units of metrics.csv, or the steps that it took."""
+    last = curve.mean.iloc[-1]
+    return {y: steps_to(curve, target) if y == STEPS else float(last[y]) for y in ys}
 
 
 def _draw_line(

@@ -9,7 +9,8 @@ from typing import TypeVar
 from prsgd.report.curves import Curve, Group, label_curves
 
 T = TypeVar("T")
-MOST = 24  # curves, lines or rows of panels
+MOST = 48  # curves, lines or rows of panels
+MOST_POINTS = 400  # of a curve
 
 
 def shown_of(group: Group) -> Group:
@@ -28,8 +29,9 @@ def hint(group: Group) -> str:
     left_out = len(group.curves) - MOST
     if left_out <= 0:
         return ""
+    curves = f"{left_out} curves" if left_out > 1 else "curve"
     return (
-        f"not drawn: the {left_out} curves that ended with the highest training loss, as a figure "
+        f"not drawn: the {curves} that ended with the highest training loss, as a figure "
         f"shows {MOST}; to draw others, link their run folders into a folder of their own"
     )
 

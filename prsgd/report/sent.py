@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
+import pandas as pd
 from matplotlib.axes import Axes
 
 from prsgd.report.columns import column
 from prsgd.report.curves import Curve, Group
-from prsgd.report.panels import draw_panels, names_without
+from prsgd.report.ends import end
+from prsgd.report.layout import Layout, names_without, rows_of
+from prsgd.report.panels import draw_panels
+from prsgd.report.scales import logarithmic
+from prsgd.report.sheet import Sheet
 from prsgd.report.specs import Spec
-from prsgd.report.style import MARKERS, logarithmic, styles
+from prsgd.report.style import MARKERS, styles
 from prsgd.report.words import text_of
 
 KEY, SENT = "compression", "payload_bytes"
@@ -24,7 +28,7 @@ def is_coded(group: Group) -> bool:
     return len({text_of(curve.config.get(KEY)) for curve in group.curves}) > 1
 
 
-def draw_sent(group: Group, look: Spec, path: Path) -> None:
+def draw_sent(group: Group, look: Spec, sheet: Sheet) -> None:
     """Draw the ends: a line for each method, and a marker for each way to code its messages."""
     of_code = {key for curve in group.curves for key in curve.config if key.startswith(KEY)}
     tuned = {key for curve in group.curves for key in curve.tuned}
@@ -47,10 +51,10 @@ def draw_sent(group: Group, look: Spec, path: Path) -> None:
                 if c in curves
             )
             axes.plot(
-                *zip(*[end[:2] for end in ends], strict=True), color=colours[name], label=name
+                *zip(*[place[:2] for place in ends], strict=True), color=colours[name], label=name
             )
-            for x, end, code in ends:
-                axes.plot(x, end, markers[code], color=colours[name], markersize=5)
+            for x, height, code in ends:
+                axes.plot(x, height, markers[code], color=colours[name], markersize=5)
         for code, marker in markers.items():
             axes.plot([], [], marker, color="#666666", markersize=5, label=code)
         axes.set(ylabel=axis.label)
@@ -59,4 +63,6 @@ def draw_sent(group: Group, look: Spec, path: Path) -> None:
             logarithmic(axes, "y")
 
     caption = f"Where each ended: {group.caption}"
-    draw_panels(look, group.curves, fill_panel, x_axis.label, caption, path)
+    data = pd.concat([end(curve, look.y) for curve in group.curves])
+    drawn = Layout(rows_of(group.curves, look.panels), {}, {})
+    draw_panels(drawn, look.y, fill_panel, x_axis.label, caption, data, sheet)

@@ -94,7 +94,7 @@ def read_declared(path: Path, group: Group) -> dict[str, Spec]:
     if not all(isinstance(spec, dict) for spec in block.values()):
         raise UserError(f"{path} is damaged: it must be a mapping of figures, each with its keys")
     known = deciding_keys(group)
-    columns = {*tables_of(group.measures)["metrics.csv"], "units"}
+    columns = columns_of(group)
     alike = Counter(name.casefold() for name in {*map(str, block), *RESERVED, *USUAL})
     for name in block:
         if alike[str(name).casefold()] > 1:
@@ -103,6 +103,11 @@ def read_declared(path: Path, group: Group) -> dict[str, Spec]:
         return {str(name): _spec(str(name), given, known, columns) for name, given in block.items()}
     except UserError as refusal:
         raise UserError(f"{path}: {refusal}") from refusal
+
+
+def columns_of(group: Group) -> Set[str]:
+    """The columns that a figure of a group may have on its axes."""
+    return {*tables_of(group.measures)["metrics.csv"], "units"}
 
 
 def _spec(name: str, given: Mapping[str, Any], known: Set[str], columns: Set[str]) -> Spec:

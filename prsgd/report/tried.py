@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 
 from prsgd.report.columns import column, key_label
 from prsgd.report.curves import Curve, Group
-from prsgd.report.panels import draw_panels, names_and_looks
+from prsgd.report.layout import layout
+from prsgd.report.panels import draw_panels
 from prsgd.report.points import scale_x
+from prsgd.report.scales import logarithmic
+from prsgd.report.sheet import Sheet
 from prsgd.report.specs import Spec
-from prsgd.report.style import logarithmic, verbatim
+from prsgd.report.style import verbatim
 from prsgd.report.trials import TRAINING_LOSS, Search, Trial
 from prsgd.report.words import is_number, short, text_of
 
@@ -24,7 +27,7 @@ MOST_TICKS = 7  # so many values have a tick each
 ABOVE, NEXT_CROSS = 1.05, 0.07  # of a panel's height
 
 
-def draw_tried(group: Group, look: Spec, folder: Path) -> list[str]:
+def draw_tried(group: Group, look: Spec, sheet: Sheet) -> list[str]:
     """Draw the ends of all that was tried, a line for each curve; returns the figures' names.
 
     There is a figure for each key: `tried`, and `tried_KEY` for further ones. Of trials with the
@@ -36,15 +39,15 @@ def draw_tried(group: Group, look: Spec, folder: Path) -> list[str]:
     for key in dict.fromkeys(key for search in searches.values() for key in search.keys):
         drawn.append(f"tried_{key.rpartition('.')[2]}" if drawn else "tried")
         having = {curve: search for curve, search in searches.items() if key in search.keys}
-        _draw_key(group, having, key, look, folder / drawn[-1])
+        _draw_key(group, having, key, look, sheet / drawn[-1])
     return drawn
 
 
 def _draw_key(
-    group: Group, searches: Mapping[Curve, Search], key: str, look: Spec, path: Path
+    group: Group, searches: Mapping[Curve, Search], key: str, look: Spec, sheet: Sheet
 ) -> None:
     look = replace(look, panels=look.panels if look.panels != key else "")
-    names, looks = names_and_looks(group, look)
+    drawn = layout(group, look, [*searches])
     trials = [trial for search in searches.values() for trial in search.trials]
     values = [trial.config[key] for trial in trials]
     ticks = sorted({*values}) if all(map(is_number, values)) else []
@@ -54,7 +57,7 @@ def _draw_key(
         axis = column(y, group.measures)
         height = ABOVE
         for curve in curves:
-            style = {"label": names[curve], **looks[names[curve]]}
+            style = drawn.look(curve)
             _draw_search(axes, searches[curve], key, y, axis.shown, style)
             height += _draw_crosses(axes, searches[curve], key, height, style["color"])
         axes.set(ylabel=axis.label)
@@ -67,8 +70,9 @@ def _draw_key(
 
     crosses = ", × diverged or unfinished" * any(not trial.judged for trial in trials)
     caption = f"What was tried: {group.caption} (★){crosses}"
-    spec = replace(look, y=(TRAINING_LOSS if by == main else by, main))
-    draw_panels(spec, [*searches], fill_panel, key_label(key), caption, path)
+    ys = TRAINING_LOSS if by == main else by, main
+    data = pd.concat([_ends(curve, search, key, ys) for curve, search in searches.items()])
+    draw_panels(drawn, ys, fill_panel, key_label(key), caption, data, sheet)
 
 
 def _draw_search(
@@ -83,6 +87,17 @@ def _draw_search(
     axes.errorbar(places, middle, spread, capsize=2, **style)
     star = best.index(search.best)
     axes.plot(places[star], middle[star], color=style["color"], zorder=3, **STAR)
+
+
+def _ends(curve: Curve, search: Search, key: str, ys: Sequence[str]) -> pd.DataFrame:
+    """A row for each value: what it ended with, if it did, and whether it is the best."""
+    best = {text_of(trial.config[key]): trial for trial in _best_at(search, key)}
+    found = []
+    for text, value in {text_of(t.config[key]): t.config[key] for t in search.trials}.items():
+        trial = best.get(text)
+        ends = trial.judged.mean.iloc[-1][[*ys]].to_dict() if trial and trial.judged else {}
+        found.append({"curve": curve.label, key: value, "best": trial is search.best, **ends})
+    return pd.DataFrame(found)
 
 
 def _draw_crosses(axes: Axes, search: Search, key: str, height: float, colour: Any) -> float:

@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from prsgd.report.style import HEIGHT, MARKERS, WIDTH, drawing, interval_colour, save
+from prsgd.report.sheet import Sheet, save
+from prsgd.report.style import MARKERS, drawing, interval_colour
 from prsgd.theory.checks import CheckResult
 
 ERROR = r"mean of $\Vert\nabla f(\bar{x})\Vert^2$"
+SIZE = 4.3, 2.5  # inches
 VIRIDIS = mpl.colormaps["viridis"]
 
 
@@ -42,10 +44,9 @@ def keep(findings: list[CheckResult], out: Path) -> None:
 def draw(claim: str, data: pd.DataFrame, out: Path) -> None:
     """The figure of one experiment, as PNG and SVG."""
     with drawing():
-        figure, axes = plt.subplots(figsize=(WIDTH / 1.3, HEIGHT))
+        figure, axes = plt.subplots(figsize=SIZE)
         FIGURES[claim](axes, data)
-        figure.tight_layout()
-        save(figure, out / claim)
+        save(figure, Sheet(out / claim))
 
 
 def bound(axes: Axes, data: pd.DataFrame) -> None:
@@ -124,7 +125,6 @@ def _workers(axes: Axes, counts: pd.Index[int]) -> None:
     axes.set_xticks(list(counts), [str(n) for n in counts])
     axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 3, 5)))
     axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-    axes.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
     axes.legend()
 
 

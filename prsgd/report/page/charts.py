@@ -15,12 +15,11 @@ import pandas as pd
 from prsgd.console import printable
 from prsgd.report.columns import Column, column
 from prsgd.report.curves import Curve, Group
+from prsgd.report.layout import names_and_looks, rows_of
 from prsgd.report.page.looks import look
-from prsgd.report.panels import names_and_looks, rows_of
-from prsgd.report.room import MOST
+from prsgd.report.room import MOST, MOST_POINTS
 from prsgd.report.specs import Spec
 
-MOST_POINTS = 400  # of a curve
 DIGITS = 6
 
 
@@ -91,7 +90,7 @@ def _values(curve: Curve, columns: Mapping[str, Column]) -> dict[str, Any]:
 
     A number that is none is null.
     """
-    trained = curve.mean["step"] > 0
+    trained = curve.trained
     kept = thinned(int(trained.sum()))
     several = len(curve.runs) > 1
 

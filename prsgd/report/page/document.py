@@ -19,7 +19,7 @@ from prsgd.report.page.libraries import Libraries
 from prsgd.report.page.sections import Section, folder_of
 from prsgd.report.page.texts import element, embedded, items, safe
 from prsgd.report.runs import RunRecord
-from prsgd.report.style import LOG_TICKS
+from prsgd.report.scales import LOG_TICKS
 
 LeftOut = Sequence[tuple[Path, str]]  # runs, each with the reason
 
