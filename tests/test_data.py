@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from prsgd.data.batches import Batches, augmented
+from prsgd.data.batches import Batches, cropped, cuts
 from prsgd.data.cache import prepare
 from prsgd.data.folder import ImageFolder
 from prsgd.data.images import Images, load_images
@@ -315,7 +315,8 @@ def test_a_draw_is_a_pure_function() -> None:
 def test_augmentation_crops_and_mirrors() -> None:
     """Every result is one of the crops of the padded image, mirrored or not."""
     images = torch.arange(64 * 5 * 5 * 3).reshape(64, 5, 5, 3).remainder(251).to(torch.uint8) + 1
-    result = augmented(images, 2, True, [np.random.default_rng(0)])
+    places = cuts(np.random.default_rng(0), 64, 5, 5, 2, True)
+    result = cropped(images, 2, *map(torch.from_numpy, places))
     assert result.shape == images.shape
     seen = set()
     for image, got in zip(images, result, strict=True):
@@ -335,7 +336,8 @@ def test_augmentation_crops_and_mirrors() -> None:
         seen.update(matches)
     assert {i for i, _, _ in seen} == {j for _, j, _ in seen} == set(range(5))
     assert {flip for _, _, flip in seen} == {False, True}
-    assert torch.equal(augmented(images, 0, False, [np.random.default_rng(0)]), images)
+    places = cuts(np.random.default_rng(0), 64, 5, 5, 0, False)
+    assert torch.equal(cropped(images, 0, *map(torch.from_numpy, places)), images)
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,8 @@ def test_a_wheel_trains_from_another_folder(tmp_path: Path, cache: Path) -> None
     assert {"page.html", "page.css", "page.js", "panel.json"} <= page
     small = ["model=mlp", "data=synthetic", "data.size=8", "workers=2", "batch_size=8", "epochs=1"]
     assert "test accuracy" in run(fresh / "prsgd", "train", "-m", *small, "seed=0,1", "jobs=1")
-    assert "epochs, rounds, bytes, time, ends, drift (png, svg, csv)" in run(
-        fresh / "prsgd", "figures"
-    )
+    drawn = run(fresh / "prsgd", "figures")
+    assert "epochs, rounds, bytes, time, ends, drift (png, svg, csv)" in drawn
 
 
 def test_imports_run_one_way() -> None:

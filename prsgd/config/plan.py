@@ -83,9 +83,20 @@ def decide(
     if run.device == "cuda" and not machine.gpus:
         raise UserError("device=cuda: there is no CUDA GPU here; it must be auto or cpu")
     device = "cuda" if machine.gpus and run.device != "cpu" else "cpu"
+    if device == "cuda" and run.precision == "bf16" and not machine.bf16[device]:
+        raise UserError(
+            "precision=bf16: the GPUs here have no bf16 arithmetic, which those of compute "
+            "capability 8.0 and later have; it must be auto or fp32"
+        )
     if "TORCHELASTIC_RUN_ID" in environment:
         processes, here = _of_torchrun(run, environment)
         start = "torchrun"
+        if device == "cuda" and 1 < machine.gpus < here:  # one that sees 1 may see its own
+            raise UserError(
+                f"torchrun started {here} processes on this machine, which has {machine.gpus} "
+                "GPUs; each needs one of its own, and hosts any number of workers: "
+                f"--nproc-per-node={machine.gpus}"
+            )
     else:
         here = processes = _of_our_own(run, machine, device)
         in_process = processes == 1 and (alone or not may_fork)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from prsgd.data.images import Images
 from prsgd.data.order import Order
+from prsgd.data.transfer import on_device
 from prsgd.rng import Purpose, generator
 
 
@@ -31,39 +32,31 @@ class Batches:
         """The same of several workers, (K, b, ...), gathered at once."""
         device, b = self.images.train_images.device, self.order.batch_size
         drawn = list(zip(workers, draws, strict=True))
-        index = torch.from_numpy(np.concatenate([self.order.indices(*one) for one in drawn]))
-        index = index.to(device)
-        images = self.images.train_images[index]
+        picked = [np.concatenate([self.order.indices(*one) for one in drawn])]
         if self.crop or self.flip:
-            seed = self.order.seed
-            rngs = [generator(Purpose.AUGMENTATION, seed, *one) for one in drawn]
-            images = augmented(images, self.crop, self.flip, rngs)
+            h, w = self.images.train_images.shape[1:3]
+            rngs = [generator(Purpose.AUGMENTATION, self.order.seed, *one) for one in drawn]
+            drawn_cuts = [cuts(rng, b, h, w, self.crop, self.flip) for rng in rngs]
+            picked += map(np.concatenate, zip(*drawn_cuts, strict=True))
+        index, *cut = on_device(device, *picked)
+        images = self.images.train_images[index]
+        if cut:
+            images = cropped(images, self.crop, *cut)
         images = self.images.normalised(images)
         return images.view(-1, b, *images.shape[1:]), self.images.train_labels[index].view(-1, b)
 
 
-def augmented(images: Tensor, crop: int, flip: bool, rngs: Sequence[np.random.Generator]) -> Tensor:
-    """Random crops out of images padded by `crop` black pixels, half of them mirrored with `flip`.
-
-    (n, h, w, 3) to the same shape, by indexing. Each generator draws for an equal share of them.
-    """
-    n, h, w, _ = images.shape
-    rows, columns = zip(
-        *(_cuts(rng, n // len(rngs), h, w, crop, flip) for rng in rngs), strict=True
-    )
+def cropped(images: Tensor, crop: int, rows: Tensor, columns: Tensor) -> Tensor:
+    """The rows (n, h) and the columns (n, w) of images (n, h, w, 3) padded by `crop` pixels."""
     padded = torch.nn.functional.pad(images, (0, 0, crop, crop, crop, crop))
-    device = images.device
-    return padded[
-        torch.arange(n, device=device)[:, None, None],
-        torch.from_numpy(np.concatenate(rows)).to(device)[:, :, None],
-        torch.from_numpy(np.concatenate(columns)).to(device)[:, None, :],
-    ]
+    each = torch.arange(len(images), device=images.device)
+    return padded[each[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def _cuts(
+def cuts(
     rng: np.random.Generator, b: int, h: int, w: int, crop: int, flip: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows (b, h) and columns (b, w) that make the crops."""
+    """The rows (b, h) and columns (b, w) of random crops, half of them mirrored with `flip`."""
     rows = rng.integers(0, 2 * crop + 1, (b, 1)) + np.arange(h)
     columns = rng.integers(0, 2 * crop + 1, (b, 1)) + np.arange(w)
     mirrored = rng.random(b) < 0.5

@@ -8,6 +8,7 @@ numbers, records) goes through `all_reduce_sum` and what is built on it, always 
 from __future__ import annotations
 
 import copy
+import math
 import os
 import socket
 import time
@@ -28,6 +29,7 @@ from prsgd.distributed.wire import BYTES_PER_NUMBER
 from prsgd.errors import LOST, ProcessLost, UserError
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 200e-6  # seconds between two looks at a collective
+MARGIN = timedelta(seconds=60)  # before NCCL ends a process whose collective timed out
 GONE_SECONDS = 1.0  # after which a process that waits looks for peers that have ended
 
 
@@ -68,22 +70,26 @@ class Communicator:
         self.placed = placement(workers, self.processes)
         self.local_workers = self.placed[self.rank]
         self.reduction = Reduction(reduction)
+        self.is_broken = False  # whether a collective over NCCL is under way that never ends
         self._gloo: dist.ProcessGroup | None = None
         self._meeting = meeting
         if device == "cuda":
-            # a rank may see all GPUs of its machine, or its own only
-            local = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()
+            sees_all = torch.cuda.device_count() > 1  # GPUs of its machine, or else its own only
+            local = int(os.environ.get("LOCAL_RANK", 0)) if sees_all else 0
             self.device = torch.device("cuda", local)
             torch.cuda.set_device(self.device)
         else:
             self.device = torch.device("cpu")
         if self.processes > 1:
-            backend = "nccl" if device == "cuda" else "gloo"
+            options: dict[str, Any] = {"backend": "gloo", "timeout": self.timeout}
+            if device == "cuda":  # connected here, and not within the first round
+                options = {"backend": "nccl", "device_id": self.device}
+                options["timeout"] = self.timeout + MARGIN
             try:
                 if meeting:
-                    meeting.join(backend, self.rank, processes, timeout=self.timeout)
+                    meeting.join(self.rank, processes, **options)
                 else:
-                    dist.init_process_group(backend, timeout=self.timeout)
+                    dist.init_process_group(**options)
             except dist.DistError as error:
                 raise ProcessLost(f"{LOST}: not all came to the start") from error
             self._gloo = dist.new_group(timeout=self.timeout, backend="gloo")  # type: ignore[assignment]
@@ -123,7 +129,8 @@ class Communicator:
         if self.processes > 1:
             if self._meeting:
                 self._meeting.leave(self.rank)
-            dist.destroy_process_group()
+            if not self.is_broken:
+                dist.destroy_process_group()
 
     def enter_step(self, t: int) -> None:
         """Note the step, which an error names where a process is lost."""
@@ -249,7 +256,11 @@ class Communicator:
             else:
                 self.wait(start())
         except RuntimeError as error:
+            self.is_broken = self.device.type == "cuda"
             raise ProcessLost(self._heartbeat.missing(str(error))) from error
+        except ProcessLost:
+            self.is_broken = self.device.type == "cuda"
+            raise
 
     def wait(self, work: Any) -> Any:
         """What a collective's `wait` returns, once it is done.
@@ -259,9 +270,12 @@ class Communicator:
         A backend may raise an error of the collective only here, or wait for a dead peer for ever.
         """
         pause, looked = SHORTEST_PAUSE, time.monotonic()
+        latest = looked + self.timeout.total_seconds() if self.device.type == "cuda" else math.inf
         while not work.is_completed():
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+            if time.monotonic() > latest:  # gloo says so itself
+                raise RuntimeError("timed out")
             if self._meeting and time.monotonic() - looked > GONE_SECONDS:
                 looked = time.monotonic()
                 if gone := self._meeting.gone():

@@ -25,14 +25,14 @@ class Meeting:
     def of(processes: int, folder: Path) -> Meeting:
         return Meeting(folder, RawArray("q", 2 * processes), RawArray("q", 2 * processes))
 
-    def join(self, backend: str, rank: int, processes: int, **options: Any) -> None:
+    def join(self, rank: int, processes: int, **options: Any) -> None:
         """Make the process group. Ranks that are started again meet at a fresh store."""
         self.here[2 * rank + 1] = os.getpid()
         self.here[2 * rank] = _start()  # last, as it makes the process count
         path = str(self.folder / f"ranks-{_start()}")
         store = dist.FileStore(path, processes)  # type: ignore[attr-defined]
         os.environ |= {"GLOO_SOCKET_IFNAME": loopback(), "NCCL_SOCKET_IFNAME": loopback()}
-        dist.init_process_group(backend, store=store, rank=rank, world_size=processes, **options)
+        dist.init_process_group(store=store, rank=rank, world_size=processes, **options)
 
     def leave(self, rank: int) -> None:
         """This rank's work is done, and its end is no loss."""

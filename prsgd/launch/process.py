@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from prsgd.config.plan import Job, Plan
 from prsgd.console import print_error
-from prsgd.errors import LOST
+from prsgd.errors import LOST, ProcessLost
 from prsgd.launch.memory import keep_freed_memory
 from prsgd.run_folder import RunFolder
 from prsgd.training.interrupt import Interrupt
@@ -26,9 +27,12 @@ def work(job: Job, interrupt: Interrupt, meeting: Meeting | None = None) -> int:
 
         try:
             outcome = train(job, interrupt, meeting)
-        except Exception:
+        except Exception as error:
             if not job.plan.has_agent:
                 print_failure(RunFolder(job.folder))
+            if isinstance(error, ProcessLost) and job.plan.device == "cuda":
+                sys.stdout.flush()
+                os._exit(CODES["failed"])  # NCCL waits for a collective that never ends
             return CODES["failed"]
     return 128 + outcome.signal if outcome.signal else CODES[outcome.status]
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from prsgd.data.order import Order
 from prsgd.data.partition import shards
+from prsgd.data.transfer import on_device
 from prsgd.tasks.base import Bound, Drawing
 from prsgd.tasks.chunks import chunks
 from prsgd.tasks.supervised import Supervised
@@ -33,7 +34,7 @@ class Pairs(Bound):
     def batch(self, workers: Sequence[int], draws: Sequence[int]) -> Batch:
         drawn = [self.order.indices(*one) for one in zip(workers, draws, strict=True)]
         x, y = self.tensors["train_x"], self.tensors["train_y"]
-        index = torch.from_numpy(np.stack(drawn)).to(x.device)
+        [index] = on_device(x.device, np.stack(drawn))
         return scaled(x[index]), y[index]
 
     def chunks(self, split: str) -> Sequence[Batch]:

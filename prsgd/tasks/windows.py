@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from prsgd.data.order import Order
 from prsgd.data.partition import shards
+from prsgd.data.transfer import on_device
 from prsgd.rng import Purpose, generator
 from prsgd.tasks.base import Bound, Drawing
 
@@ -60,7 +61,7 @@ class Windows(Bound):
 
     def _windows(self, text: Tensor, starts: np.ndarray) -> Batch:
         """(w, context) tokens from each start on, and those that follow them."""
-        places = torch.from_numpy(starts[:, None] + np.arange(self.context + 1)).to(text.device)
+        [places] = on_device(text.device, starts[:, None] + np.arange(self.context + 1))
         tokens = text[places].long()
         return tokens[:, :-1], tokens[:, 1:]
 

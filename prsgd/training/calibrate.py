@@ -14,6 +14,7 @@ from prsgd.config.schema import Run
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.meeting import Meeting
 from prsgd.tasks.base import Draws, Nest, stacked
+from prsgd.training.device import device_settings
 from prsgd.training.generators import ForwardDraws
 from prsgd.training.module import build_module
 from prsgd.training.workers import RowWorkers
@@ -46,6 +47,11 @@ class Repeated(Draws):
 
 def measure(run: Run, plan: Plan, meeting: Meeting | None = None) -> Measured:
     """Measure, as one of the processes; all return the same numbers."""
+    with device_settings(plan, run.reduction):
+        return _measured(run, plan, meeting)
+
+
+def _measured(run: Run, plan: Plan, meeting: Meeting | None) -> Measured:
     communicator = Communicator(
         run.workers, plan.device, run.reduction, plan.processes, run.timeout, meeting
     )

@@ -22,6 +22,7 @@ from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.meeting import Meeting
 from prsgd.errors import LOST, ProcessLost, UserError, lack, why
 from prsgd.run_folder import RunFolder
+from prsgd.training.device import device_settings
 from prsgd.training.environment import describe, going_on
 from prsgd.training.interrupt import leaving
 from prsgd.training.profiler import profiled
@@ -85,7 +86,8 @@ def train(job: Job, interrupt: Callable[[], int], meeting: Meeting | None = None
                 job.run.timeout,
                 meeting,
             )
-        return _train(communicator, job, interrupt)
+        with device_settings(job.plan, job.run.reduction):
+            return _train(communicator, job, interrupt)
     except Exception as error:
         record_failure(RunFolder(job.folder), error)  # first, as others then report a lost process
         raise

@@ -12,6 +12,20 @@ from pathlib import Path
 from prsgd.config.plan import Machine
 from prsgd.errors import UserError, why
 
+BF16_CAPABILITY = 8.0  # of NVIDIA's Ampere and later
+ASK_DRIVER = """
+import ctypes
+driver, number = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+def ask(function, *more):
+    if getattr(driver, function)(*more):
+        raise SystemExit(function)
+    return number.value
+ask("cuInit", 0)
+for gpu in range(ask("cuDeviceGetCount", ctypes.byref(number))):
+    device = ask("cuDeviceGet", ctypes.byref(number), gpu)
+    version = [ask("cuDeviceGetAttribute", ctypes.byref(number), of, device) for of in (75, 76)]
+    print("{}.{}".format(*version))
+"""
 LEAST_ROOM = 500e6  # bytes of addresses: for stacks, arenas and a small model
 
 
@@ -35,7 +49,7 @@ def this_machine() -> Machine:
         linux=sys.platform == "linux",
         bf16={
             "cpu": bool(_cpuinfo("flags", "Features") & {"avx512_bf16", "amx_bf16", "bf16"}),
-            "cuda": gpus > 0 and _compute_capability() >= 8,
+            "cuda": gpus > 0 and compute_capability() >= BF16_CAPABILITY,
         },
     )
 
@@ -63,13 +77,16 @@ def room_for_addresses() -> float:
     return limit - pages * resource.getpagesize()
 
 
-def _compute_capability() -> float:
-    """Of the first GPU, from the driver's tool: torch would make a CUDA context to tell."""
-    ask = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+def compute_capability() -> float:
+    """The lowest of the GPUs that this process may see; 0 where the driver does not tell.
+
+    Another process asks, as one that has asked the driver cannot fork any more.
+    """
     try:
+        ask = [sys.executable, "-c", ASK_DRIVER]
         answer = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True)
-        return float(answer.stdout.split()[0])
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return min(map(float, answer.stdout.split()))
+    except (OSError, subprocess.SubprocessError, ValueError):
         return 0.0
 
 

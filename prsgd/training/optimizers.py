@@ -118,8 +118,11 @@ class AdamW:
 
     def count_step(self, workers: Sequence[int]) -> None:
         for name, c in self.corrections.items():
-            own = [*workers]
-            c[own] = self.betas[name] * c[own] + (1 - self.betas[name])
+            beta = self.betas[name]
+            if len(workers) == len(c):  # without an index, which would be copied to the device
+                c.mul_(beta).add_(1 - beta)
+            else:
+                c[[*workers]] = beta * c[[*workers]] + (1 - beta)
 
     def step(self, x: Tensor, g: Tensor, lr: float, rows: slice = ALL) -> None:
         x, g = x[rows], g[rows]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from prsgd.config.schema import Run
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.compression import Lossy
@@ -16,8 +14,6 @@ from prsgd.training.workers import RowWorkers
 def build_workers(run: Run, task: Draws, communicator: Communicator, bf16: bool) -> RowWorkers:
     """The hosted workers, all at the same x, which the seed or a file decides."""
     model, draws, unused = build_module(run, bf16)
-    if communicator.device.type == "cuda" and not bf16:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     forward_draws = ForwardDraws(run.seed, communicator.device) if draws else None
     keeps_frozen = run.start_sha256 != "auto"
     workers = RowWorkers(model, communicator, task, run, bf16, forward_draws, keeps_frozen)

@@ -1,0 +1,359 @@
+"""What GPUs would be asked to do, seen without one: tensors are fake, of the device cuda."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from conftest import part, small_run
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from prsgd.algorithms.info import RunInfo
+from prsgd.config.plan import Job, Machine, Plan, decide
+from prsgd.data.transfer import on_device
+from prsgd.distributed import communicator as communicators
+from prsgd.distributed.communicator import Communicator
+from prsgd.errors import LOST, ProcessLost, UserError
+from prsgd.launch.process import work
+from prsgd.measures import OF_IMAGES
+from prsgd.run_folder import RunFolder
+from prsgd.tasks.base import Nest
+from prsgd.training import machine
+from prsgd.training.calibrate import Repeated
+from prsgd.training.device import device_settings
+from prsgd.training.interrupt import Interrupt
+from prsgd.training.machine import compute_capability
+from prsgd.training.setup import build_workers
+from prsgd.training.workers import RowWorkers
+
+CUDA = torch.device("cuda", 0)
+METHODS: dict[str, dict[str, Any]] = {
+    "mini-batch SGD": {"algorithm": part("minibatch")},
+    "PR-SGD": {"algorithm": part("prsgd", interval=2)},
+    "momentum": {"algorithm": part("prsgd", interval=2), "momentum": 0.9, "clip": 1.0},
+    "AdamW": {"algorithm": part("diloco", interval=2), "optimiser": "adamw"},
+    "SlowMo": {"algorithm": part("slowmo", interval=2), "momentum": 0.9},
+    "EASGD": {"algorithm": part("easgd", interval=2)},
+    "SCAFFOLD": {"algorithm": part("scaffold", interval=2)},
+    "VRL-SGD": {"algorithm": part("vrl", interval=2)},
+    "groups": {"algorithm": part("hierarchical", levels={2: 1, 4: 2})},
+    "post-local SGD": {"algorithm": part("post_local", interval=2, switch="steps", after=2.0)},
+}
+
+
+class Transfers(TorchDispatchMode):
+    """Counts what makes the host wait for the device, or the device for the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None):
+        named = named or {}
+        name = str(function)
+        tensors = [own for own in arguments if isinstance(own, Tensor)]
+        if name in (
+            "aten._local_scalar_dense.default",
+            "aten.item.default",
+            "aten.nonzero.default",
+        ):
+            self.seen["read"] += any(own.device.type == "cuda" for own in tensors)
+        if name == "aten._to_copy.default" and (to := named.get("device")) is not None:
+            [source] = tensors
+            crosses = source.device.type != torch.device(to).type
+            free = named.get("non_blocking", False)
+            self.seen["copy without waiting" if free else "copy"] += crosses
+        if name == "aten.copy_.default" and tensors[0].device.type != tensors[1].device.type:
+            self.seen["copy"] += tensors[1].dim() > 0  # a number is a launch's argument
+        return function(*arguments, **named)
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One GPU of tensors without data. Its backward pass, which no fake has, leaves zeros."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(Communicator, "clock", lambda self: 0.0)
+    monkeypatch.setattr(Tensor, "pin_memory", lambda self: self)
+
+    def forward(self: RowWorkers, row: int, batch: Nest) -> Tensor:
+        with torch.no_grad():
+            return self.task.loss(self.models[row], batch)
+
+    def moved(module: nn.Module, device: torch.device) -> nn.Module:
+        for own in module.modules():  # in place, which Module.to cannot do to fakes
+            for name, tensor in own._parameters.items():
+                own._parameters[name] = nn.Parameter(tensor.detach().to(device))
+            for name, tensor in own._buffers.items():
+                own._buffers[name] = tensor.to(device)
+        return module
+
+    monkeypatch.setattr("prsgd.training.workers.move", moved)
+
+    def draw(self: RowWorkers, rows: list[int]) -> Nest:  # the counts on the CPU are fake too
+        return self.task.batch(self.active, [0] * len(rows))
+
+    monkeypatch.setattr(RowWorkers, "draw", draw)
+    monkeypatch.setattr(RowWorkers, "_backward", forward)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+@pytest.mark.parametrize("name", METHODS)
+def test_no_step_of_a_fake_gpu_waits_for_the_host(name: str, fake_gpu: None) -> None:
+    """Two rounds of every method: everything is on the GPU, and nothing is read from it."""
+    run = small_run(workers=4, device="cuda", **METHODS[name])
+    communicator = Communicator(run.workers, "cuda", run.reduction)
+    workers = build_workers(run, Repeated(run, CUDA), communicator, bf16=False)
+    run.algorithm.begin(RunInfo(4, 4, 2.0, lambda t: 0.1), workers)
+    for t in range(1, 5):
+        with Transfers() as transfers:
+            workers.compute_gradients()
+            run.algorithm.step(t, 0.1, workers)
+        assert not +transfers.seen, t
+    state = workers.state_tensors()
+    assert {own.device.type for name, own in state.items() if not name.startswith("draws")} == {
+        "cuda"
+    }
+
+
+def test_what_is_drawn_goes_to_a_fake_gpu_in_one_copy(fake_gpu: None) -> None:
+    index, rows = np.arange(6), np.arange(12).reshape(6, 2)
+    with Transfers() as transfers:
+        moved = on_device(CUDA, index, rows)
+    assert [(own.device, [*own.shape]) for own in moved] == [(CUDA, [6]), (CUDA, [6, 2])]
+    assert transfers.seen == {"copy without waiting": 1}
+
+
+def test_what_is_drawn_stays_what_it_is() -> None:
+    index, rows = np.arange(6), np.arange(12).reshape(6, 2)
+    for given, found in zip(
+        (index, rows), on_device(torch.device("cpu"), index, rows), strict=True
+    ):
+        assert np.array_equal(found.numpy(), given)
+
+
+def test_the_counter_of_transfers_counts(fake_gpu: None) -> None:
+    here, there = torch.zeros(3), torch.zeros(3, device=CUDA)
+    with Transfers() as transfers:
+        here.to(CUDA)
+        there.to("cpu")
+        there.copy_(here)
+        here.to(CUDA, non_blocking=True)
+        there.fill_(1.0)
+    assert transfers.seen == {"copy": 3, "copy without waiting": 1}
+
+
+# collectives ------------------------------------------------------------------------------------
+
+
+class Work:
+    """A collective that is done after some looks at it, or never."""
+
+    def __init__(self, looks: float = 0) -> None:
+        self.looks = looks
+
+    def is_completed(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+    def wait(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Rank 1 of two, whose process groups only note what they are asked; returns the notes."""
+    notes: dict[str, Any] = {"reduced": [], "ended": 0}
+
+    def init(backend: str, **options: Any) -> None:
+        notes["started"] = backend, options
+
+    def all_reduce(tensor: Tensor, operation: Any, group: Any, async_op: bool) -> Work:
+        notes["reduced"].append((group, tensor.device.type))
+        return Work(notes.get("looks", 0))
+
+    def end() -> None:
+        notes["ended"] += 1
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: notes.get("gpus", 2))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(dist, "init_process_group", init)
+    monkeypatch.setattr(dist, "new_group", lambda **options: options["backend"])
+    monkeypatch.setattr(dist, "all_reduce", all_reduce)
+    monkeypatch.setattr(dist, "destroy_process_group", end)
+    monkeypatch.setattr(Communicator, "clock", lambda self: 0.0)
+    monkeypatch.setattr(Communicator, "_refuse_shared_gpus", lambda self: None)
+    beating = SimpleNamespace(beat=lambda step, everyone: None, missing=lambda error: error)
+    monkeypatch.setattr(communicators, "Heartbeat", lambda *more: beating)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    return notes
+
+
+def test_nccl_gets_fake_gpu_tensors_only_and_gloo_those_of_the_cpu(two_gpus: Any) -> None:
+    communicator = Communicator(4, "cuda", "fast", processes=2, timeout=300)
+    backend, options = two_gpus["started"]
+    assert (backend, options["device_id"]) == ("nccl", torch.device("cuda", 1))
+    assert options["timeout"].total_seconds() > 300  # prsgd gives up before NCCL aborts
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        rows = torch.zeros(2, 5, device=communicator.device)
+        communicator.mean([rows], torch.zeros(2, device=communicator.device))
+    communicator.gather_workers(torch.zeros(2, 3))
+    communicator.barrier()
+    communicator.sync_control(torch.zeros(2))
+    assert two_gpus["reduced"] == [(None, "cuda"), *[("gloo", "cpu")] * 3]
+    communicator.close()
+    assert two_gpus["ended"] == 1
+
+
+@pytest.mark.parametrize(("gpus", "index"), [(1, 0), (2, 1), (8, 1)])
+def test_a_rank_has_its_fake_gpu_or_the_only_one_that_it_sees(
+    two_gpus: Any, gpus: int, index: int
+) -> None:
+    two_gpus["gpus"] = gpus
+    assert Communicator(2, "cuda", "fast", processes=2).device == torch.device("cuda", index)
+
+
+def test_a_collective_of_fake_gpus_that_does_not_end_is_a_lost_process(two_gpus: Any) -> None:
+    """Nobody waits in a device: rank 1 looks, gives up, and leaves the group as it is."""
+    communicator = Communicator(2, "cuda", "fast", processes=2, timeout=0.2)
+    two_gpus["looks"] = float("inf")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        row = torch.zeros(1, 5, device=communicator.device)
+        with pytest.raises(ProcessLost, match="timed out"):
+            communicator.mean([row], torch.zeros(2, device=communicator.device))
+    communicator.close()
+    assert two_gpus["ended"] == 0
+
+
+def test_a_rank_that_lost_another_ends_at_once_on_a_fake_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The end of Python would wait for NCCL, which waits for the other."""
+
+    def lose(*more: Any) -> None:
+        folder.set_status("failed", f"{LOST}: rank 0 has ended")
+        raise ProcessLost(LOST)
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    folder = RunFolder(tmp_path)
+    folder.create(small_run().as_dict(), OF_IMAGES)
+    monkeypatch.setattr("prsgd.training.loop.train", lose)
+    monkeypatch.setattr("os._exit", leave)
+    on_gpus = Job(small_run(), Plan("cuda", 2, 1, "bf16", "torchrun", 2), tmp_path, tmp_path)
+    with pytest.raises(SystemExit, match="1"):
+        work(on_gpus, Interrupt())
+    assert "failed: a process was lost: rank 0 has ended" in capsys.readouterr().err
+    on_cpus = Job(small_run(), Plan("cpu", 2, 1, "bf16", "torchrun", 2), tmp_path, tmp_path)
+    assert work(on_cpus, Interrupt()) == 1
+
+
+# placement and number formats -------------------------------------------------------------------
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}
+
+
+def with_gpus(count: int, bf16: bool = True) -> Machine:
+    return Machine(gpus=count, cores=16, linux=True, bf16={"cuda": bf16, "cpu": False})
+
+
+def test_more_ranks_than_fake_gpus_are_refused() -> None:
+    with pytest.raises(UserError) as refusal:
+        decide(small_run(workers=8), with_gpus(2), TORCHRUN)
+    assert str(refusal.value) == (
+        "torchrun started 4 processes on this machine, which has 2 GPUs; each needs one of its "
+        "own, and hosts any number of workers: --nproc-per-node=2"
+    )
+    for gpus in (1, 4, 8):  # one that sees a single GPU may see its own
+        assert decide(small_run(workers=8), with_gpus(gpus), TORCHRUN).device == "cuda"
+    assert decide(small_run(workers=8, device="cpu"), with_gpus(2), TORCHRUN).device == "cpu"
+
+
+def test_bf16_on_fake_gpus_that_have_none() -> None:
+    old = with_gpus(1, bf16=False)
+    assert decide(small_run(precision="auto"), old, {}).precision == "fp32"
+    with pytest.raises(UserError) as refusal:
+        decide(small_run(precision="bf16"), old, {})
+    assert str(refusal.value) == (
+        "precision=bf16: the GPUs here have no bf16 arithmetic, which those of compute capability "
+        "8.0 and later have; it must be auto or fp32"
+    )
+    assert decide(small_run(precision="bf16", device="cpu"), old, {}).precision == "bf16"
+
+
+DRIVER = """
+static int versions[][2] = {{9, 0}, {7, 5}};
+int cuInit(unsigned flags) { return 0; }
+int cuDeviceGetCount(int *count) { *count = %d; return 0; }
+int cuDeviceGet(int *device, int gpu) { *device = gpu + 10; return 0; }
+int cuDeviceGetAttribute(int *value, int of, int device) {
+    *value = versions[device - 10][of == 76];
+    return of != 75 && of != 76;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.parametrize(("gpus", "lowest"), [(1, 9.0), (2, 7.5), (0, 0.0)])
+def test_the_driver_of_fake_gpus_tells_the_lowest_capability(
+    gpus: int, lowest: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "driver.c").write_text(DRIVER % gpus)
+    library = tmp_path / "libcuda.so.1"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "driver.c"], check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    assert compute_capability() == lowest
+
+
+def test_without_a_driver_there_is_no_fake_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "ASK_DRIVER", "raise SystemExit('cuInit')")
+    assert compute_capability() == 0.0
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert compute_capability() == 0.0
+
+
+def settings_of_torch() -> dict[str, Any]:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    return {
+        "tf32": (cudnn.allow_tf32, matmul.allow_tf32),
+        "benchmark": cudnn.benchmark,
+        "deterministic": (cudnn.deterministic, torch.are_deterministic_algorithms_enabled()),
+    }
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("reduction", ["fast", "exact"])
+def test_settings_of_torch_for_a_fake_gpu(
+    precision: str, reduction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fp32 is fp32; exact sums have deterministic kernels; afterwards all is as it was."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is unset again at the end
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    before = settings_of_torch()
+    with device_settings(Plan("cuda", 1, 1, precision, "in_process", 1), reduction):
+        found = settings_of_torch()
+        assert os.environ.get("CUBLAS_WORKSPACE_CONFIG", "") == ":4096:8" * (reduction == "exact")
+    exact = reduction == "exact"
+    assert found["tf32"] == ((False, False) if precision == "fp32" else (True, before["tf32"][1]))
+    assert found["benchmark"] is not exact
+    assert found["deterministic"] == (exact, exact)
+    assert settings_of_torch() == before
+    with device_settings(Plan("cpu", 1, 1, precision, "in_process", 1), reduction):
+        assert settings_of_torch() == before
