@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from prsgd.console import printable
@@ -67,8 +68,9 @@ def save(figure: Figure, sheet: Sheet) -> None:
     A PNG of 256 colours is a third as large as one of all.
     """
     write_numbers_alike(figure)
-    figure.set_layout_engine("constrained")
-    figure.draw_without_rendering()
+    layout = ConstrainedLayoutEngine()
+    figure.set_layout_engine(layout)
+    layout.execute(figure)
     figure.set_layout_engine("none")  # what is laid out need not be so again for each format
     for kind in {*sheet.formats} - {"png"}:
         dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
