@@ -4,7 +4,7 @@
     python scripts/gpu_speed.py --device cpu --seconds 1 --only resnet8
 
 One model at batch N b does the same arithmetic as N workers at batch b, and is the most that they
-can reach. In every repeat both run once, in turn; quoted is the median of their ratios. The batch
+can reach, by a loop over the rows or by a CUDA graph for each. In every repeat each runs once, in turn; quoted is the median of their ratios. The batch
 is made up, and the same in every step. Writes results/gpu/speed.{csv,md}.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -45,7 +46,7 @@ SETTINGS = {
 
 
 def rows(run: Run, communicator: Communicator) -> Callable[[int], None]:
-    """A step of all workers, and an averaging every I steps."""
+    """A step of all workers, by a loop or by graphs, and an averaging every I steps."""
     workers = build_workers(run, Repeated(run, communicator.device), communicator, bf16=True)
 
     def step(t: int) -> None:
@@ -95,7 +96,11 @@ def measure(keys: tuple[str, ...], device: str, seconds: float) -> list[dict[str
     communicator = Communicator(run.workers, device, "fast")
     found = []
     with device_settings(Plan(device, 1, 1, "bf16", "in_process", 1), "fast"):
-        contestants = {"rows": rows(run, communicator), "single": single(run, communicator)}
+        contestants = {
+            "loop": rows(run, communicator),
+            "graph": rows(replace(run, gradients="graph"), communicator),
+            "single": single(run, communicator),
+        }
         units = run.workers * run.batch_size * run.task.units()
         for repeat in range(1, REPEATS + 1):
             speeds = {
@@ -121,12 +126,14 @@ def main() -> None:
     for name in options.only:
         for keys in SETTINGS[name]:
             found += measure(keys, options.device, options.seconds)
-    frame = pd.DataFrame(found).assign(ratio=lambda own: own["rows"] / own["single"])
-    heads = ["model", "N", "rows", "one model", "ratio"]
+    frame = pd.DataFrame(found).assign(
+        ratio=lambda own: own[["loop", "graph"]].max(axis=1) / own["single"]
+    )
+    heads = ["model", "N", "loop", "graph", "one model", "better / one model"]
     lines = [heads]
     for (model, workers, unit), own in frame.groupby(["model", "workers", "unit"], sort=False):
-        middle = own[["rows", "single", "ratio"]].median()
-        speeds = [f"{middle[name]:,.0f} {unit}/s" for name in ("rows", "single")]
+        middle = own[["loop", "graph", "single", "ratio"]].median()
+        speeds = [f"{middle[name]:,.0f} {unit}/s" for name in ("loop", "graph", "single")]
         lines.append([str(model), str(workers), *speeds, f"{middle['ratio']:.2f}"])
     device = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
     when = time.strftime("%Y-%m-%d")

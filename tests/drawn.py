@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from prsgd.tasks.base import Draws
 
-LOCAL_STEP = {"clip": 0.0, "accumulate": 1, "decayed": "all"}  # as settings have it by default
+# as settings have it by default
+LOCAL_STEP = {"clip": 0.0, "accumulate": 1, "decayed": "all", "gradients": "loop"}
 
 
 class Drawn(Draws):

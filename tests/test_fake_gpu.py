@@ -34,6 +34,7 @@ from prsgd.tasks.base import Nest
 from prsgd.training import machine
 from prsgd.training.calibrate import Repeated
 from prsgd.training.device import device_settings
+from prsgd.training.gradients import Loop
 from prsgd.training.interrupt import Interrupt
 from prsgd.training.machine import compute_capability
 from prsgd.training.setup import build_workers
@@ -89,9 +90,9 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Communicator, "clock", lambda self: 0.0)
     monkeypatch.setattr(Tensor, "pin_memory", lambda self: self)
 
-    def forward(self: RowWorkers, row: int, batch: Nest) -> Tensor:
+    def forward(self: Loop, row: int, batch: Nest) -> Tensor:
         with torch.no_grad():
-            return self.task.loss(self.models[row], batch)
+            return self.workers.task.loss(self.workers.models[row], batch)
 
     def moved(module: nn.Module, device: torch.device) -> nn.Module:
         for own in module.modules():  # in place, which Module.to cannot do to fakes
@@ -107,7 +108,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return self.task.batch(self.active, [0] * len(rows))
 
     monkeypatch.setattr(RowWorkers, "draw", draw)
-    monkeypatch.setattr(RowWorkers, "_backward", forward)
+    monkeypatch.setattr(Loop, "backward", forward)
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prsgd.algorithms.streamed import IN_PARTS, OF_SOME, PLAIN
-from prsgd.config.registry import PATHS, called
+from prsgd.config.registry import PATHS, called, is_tried
 from prsgd.config.schema import Run
 from prsgd.distributed.compression import KINDS, Lossy
 
@@ -37,6 +37,11 @@ def contradictions(run: Run) -> Iterator[str]:
     yield from _misfits(run)
     if run.batch_size % run.accumulate:
         yield f"accumulate={run.accumulate}: must divide batch_size={run.batch_size}"
+    if run.gradients == "graph" and is_tried(run):
+        yield (
+            "gradients=graph: records what prsgd's own models and losses do; with others it must "
+            "be loop"
+        )
     if problem := run.algorithm.check(run.workers):
         yield f"algorithm={run.algorithm.name}: {problem}"
 

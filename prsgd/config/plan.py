@@ -83,6 +83,8 @@ def decide(
     if run.device == "cuda" and not machine.gpus:
         raise UserError("device=cuda: there is no CUDA GPU here; it must be auto or cpu")
     device = "cuda" if machine.gpus and run.device != "cpu" else "cpu"
+    if run.gradients == "graph" and device != "cuda":
+        raise UserError("gradients=graph: is for CUDA GPUs, and none is in use; it must be loop")
     if device == "cuda" and run.precision == "bf16" and not machine.bf16[device]:
         raise UserError(
             "precision=bf16: the GPUs here have no bf16 arithmetic, which those of compute "

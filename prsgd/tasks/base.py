@@ -108,11 +108,21 @@ class Bound(Draws):
         """`loss`, and a value of each metric, from the sums (S,) over all chunks."""
 
 
+def leaves(nest: Nest) -> list[Tensor]:
+    """The tensors of a nest, in their order."""
+    found: list[Tensor] = []
+    _mapped(nest, found.append)
+    return found
+
+
 def shapes(nest: Nest) -> str:
     """The shapes of a nest's tensors, for people."""
-    found: list[str] = []
-    _mapped(nest, lambda tensor: found.append(str(tuple(tensor.shape))))
-    return ", ".join(found)
+    return ", ".join(str(tuple(tensor.shape)) for tensor in leaves(nest))
+
+
+def blank(nest: Nest, rows: int) -> Nest:
+    """Zeros of the same kinds, with so many rows."""
+    return _mapped(nest, lambda tensor: tensor.new_zeros(rows, *tensor.shape[1:]))
 
 
 def row_of_nest(nest: Nest, row: int) -> Nest:

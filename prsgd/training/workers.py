@@ -31,11 +31,12 @@ from prsgd.distributed.compression import Lossy
 from prsgd.distributed.fragments import cut
 from prsgd.distributed.late import Late
 from prsgd.distributed.ledger import Ledger, Round
-from prsgd.tasks.base import Draws, Nest, parts_of_nest, row_of_nest
+from prsgd.tasks.base import Draws, Nest
 from prsgd.training.buffers import buffers, move, set_consensus
 from prsgd.training.columns import Columns
 from prsgd.training.differences import Differences
 from prsgd.training.generators import ForwardDraws
+from prsgd.training.gradients import STRATEGIES
 from prsgd.training.optimizers import ALL, OptimizerSettings, build_optimizer
 from prsgd.training.views import bind_views, matrices, parameters, pooled, row_of, share_frozen
 
@@ -48,6 +49,7 @@ class Settings(OptimizerSettings, Protocol):
     clip: float
     accumulate: int
     decayed: str
+    gradients: str
 
 
 class RowWorkers:
@@ -113,6 +115,7 @@ class RowWorkers:
         for x, g, s in zip(self.x, self.g, self.s, strict=True):
             self.models.append(share_frozen(copy.deepcopy(model), model).train())
             bind_views(self.models[-1], x, s, g)
+        self.gradients = STRATEGIES[settings.gradients](self)
         self._consensus_model = model.eval()
 
     def compress(self, compressor: Lossy, seed: int) -> None:
@@ -150,12 +153,10 @@ class RowWorkers:
         self.active = [w for w in self.communicator.local_workers if w in self.computing]
         self.g.zero_()
         rows = [worker - self.communicator.local_workers.start for worker in self.active]
-        batch = self.draw(rows) if rows else None
-        with self.forward_draws or nullcontext():
-            for place, (worker, row) in enumerate(zip(self.active, rows, strict=True)):
-                if self.forward_draws:
-                    self.forward_draws.begin(worker, int(self.draws[row]))
-                self.losses[row] = self._backward(row, row_of_nest(batch, place))
+        if rows:
+            batch = self.draw(rows)
+            with self.forward_draws or nullcontext():
+                self.gradients.compute(rows, batch)
         for row in rows:
             self.draws[row] += 1
             self.loss_sums[row] += self.losses[row]
@@ -169,19 +170,16 @@ class RowWorkers:
         """The next batches of these rows, which are those of the active workers."""
         return self.task.batch(self.active, self.draws[rows].tolist())
 
-    def _backward(self, row: int, batch: Nest) -> Tensor:
-        """Add a batch's gradient to the row of g, in `accumulate` parts; returns the mean loss."""
-        losses = []
-        for part in parts_of_nest(batch, self.accumulate):
-            with self.autocast():
-                loss = self.task.loss(self.models[row], part)
-            torch.autograd.backward(loss if self.accumulate == 1 else loss / self.accumulate)
-            losses.append(loss.detach())
-        return losses[0] if self.accumulate == 1 else torch.stack(losses).mean()
+    def begin_forward(self, row: int) -> None:
+        """The forward pass of a row comes next; what it draws depends on the batch."""
+        if self.forward_draws:
+            worker = self.communicator.local_workers[row]
+            self.forward_draws.begin(worker, int(self.draws[row]))
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self, keeps_casts: bool = True) -> torch.autocast:
         """bf16 for one forward pass: the weight cache does not see rows that change in place."""
-        return torch.autocast(self.communicator.device.type, torch.bfloat16, enabled=self.bf16)
+        kind = self.communicator.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.bf16, cache_enabled=keeps_casts)
 
     @torch.no_grad()
     def optimizer_step(self, lr: float) -> None:
