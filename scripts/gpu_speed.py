@@ -4,8 +4,9 @@
     python scripts/gpu_speed.py --device cpu --seconds 1 --only resnet8
 
 One model at batch N b does the same arithmetic as N workers at batch b, and is the most that they
-can reach, by a loop over the rows or by a CUDA graph for each. In every repeat each runs once, in turn; quoted is the median of their ratios. The batch
-is made up, and the same in every step. Writes results/gpu/speed.{csv,md}.
+can reach, by a loop over the rows or by a CUDA graph for each. In every repeat each runs once, in
+turn; quoted are medians. The batch is made up, and the same in every step. Writes
+results/gpu/speed.{csv,md}.
 """
 
 from __future__ import annotations

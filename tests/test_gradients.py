@@ -119,7 +119,10 @@ def test_where_gradients_cannot_be_recorded() -> None:
         "gradients=graph: is for CUDA GPUs, and none is in use; it must be loop"
     )
     with pytest.raises(UserError) as refusal:
-        small_run(gradients="graph", model={"_target_": "prsgd.models.given.Given"})
+        small_run(
+            gradients="graph",
+            model={"_target_": "prsgd.models.given.Given", "of": "torch.nn.Flatten"},
+        )
     assert str(refusal.value) == (
         "gradients=graph: records what prsgd's own models and losses do; with others it must be "
         "loop"
