@@ -83,6 +83,7 @@ def table() -> None:
             }
         )
     frame = pd.DataFrame(rows)
+    frame.to_csv(OUT / "network.csv", index=False)
     lines = [["network", "I", "steps to the loss", "measured (s)", "predicted (s)", "error"]]
     for row in frame.itertuples():
         cells = [called(row.network), str(row.interval), f"{row.steps:,.0f}"]

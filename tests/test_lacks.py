@@ -202,7 +202,7 @@ def test_models_beyond_the_memory_are_refused(
     done = prsgd("train", *TINY.split(), *HUGE, *more)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith(
-        "prsgd: workers=2: their MLP-1000000000000 models and gradients need 3248 TB, and this "
+        "prsgd: workers=2: their MLP-1000000000000 models and gradients need 3250 TB, and this "
         "machine has "
     )
     assert not list(tmp_path.iterdir())

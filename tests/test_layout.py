@@ -82,6 +82,12 @@ def test_the_best_eight_curves_stand_in_front_of_the_others(many: Path) -> None:
     assert len({*colours}) == len(colours)
 
 
+def test_a_single_other_is_one(tmp_path: Path) -> None:
+    for place in range(9):
+        fixture_run(tmp_path, rate_of(place), lr=0.01 * (place + 1))
+    assert [*laid_out(tmp_path).looks][-1] == "1 other"
+
+
 def test_what_must_stand_in_front_does(many: Path) -> None:
     group = group_of(many)
     worst = next(curve for curve in group.curves if curve.label == "PR-SGD, I = 8, γ = 0.01")
@@ -105,16 +111,16 @@ def test_nine_curves_that_two_things_tell_apart_are_parted_into_rows(grid: Path)
 
 
 def test_one_legend_explains_colours_and_line_styles(grid: Path) -> None:
-    """In panels by momentum, of six curves and a baseline each: 1 + 3 + 2 entries in place of 7."""
+    """Six curves and a baseline: 1 + 3 + 2 entries in place of 7."""
     folder = grid / "smaller"
     for interval in (2, 8, 32):
         for lr in (0.05, 0.1):
             fixture_run(folder, 10 * lr, lr=lr, algorithm=part("prsgd", interval=interval))
-    fixture_run(folder, lr=0.1, algorithm=part("minibatch"))
+    fixture_run(folder, lr=0.2, algorithm=part("minibatch"))
     found = laid_out(folder)
     assert len(found.rows) == 1
     assert [*found.legend] == [
-        "mini-batch SGD, γ = 0.1",
+        "mini-batch SGD, γ = 0.2",
         *(f"PR-SGD, I = {interval}" for interval in (2, 8, 32)),
         *("γ = 0.05", "γ = 0.1"),
     ]
@@ -161,7 +167,7 @@ def test_of_more_than_eight_lines_of_points_the_others_are_grey(tmp_path: Path) 
     assert ">2 others<" in svg
     shown = [place for place in range(10) if f">PR-SGD, γ = {0.01 * (place + 1):g}<" in svg]
     assert shown == [*range(2, 10)]
-    assert len(pd.read_csv(folder / "intervals.csv")) == 30
+    assert len(pd.read_csv(folder / "intervals_data.csv")) == 30
 
 
 @pytest.fixture
@@ -172,6 +178,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
     def keeping(figure: Figure, sheet: sheets.Sheet) -> None:
         save(figure, sheet)
+        figure.draw_without_rendering()  # at the figure's own resolution again
         found.append(figure)
 
     monkeypatch.setattr("prsgd.report.sheet.save", keeping)
@@ -198,7 +205,7 @@ def test_letters_can_be_read_and_nothing_overlaps(
         for box in [*panels, heading, *legends]:
             assert whole.x0 <= box.x0 <= box.x1 <= whole.x1
             assert whole.y0 <= box.y0 <= box.y1 <= whole.y1
-        assert heading.y0 >= max(box.y1 for box in panels) - 1
+        assert heading.y0 >= max(box.y1 for box in panels) - 3  # its box is higher than its words
         for legend in legends:
             lowest, highest = min(b.y0 for b in panels), max(b.y1 for b in panels)
             assert legend.y1 <= lowest + 1
@@ -235,6 +242,14 @@ def test_a_word_wider_than_a_line_is_cut() -> None:
         assert "".join(lines) == "数" * 60
         assert max(map(sizes, lines)) <= 1.0
         assert in_lines("", 1.0) == [""]
+        assert in_lines("ab cd", 0.01) == ["a", "b", "c", "d"]
+
+
+def test_a_figure_of_many_panels_is_drawn(grid: Path) -> None:
+    columns = [*pd.read_csv(next(grid.glob("*/metrics.csv"))).columns]
+    declare(grid, all={"x": "round", "y": columns})
+    report(grid)
+    assert (grid / "figures/toys-mlp-8/all.png").exists()
 
 
 def value_of(text: str) -> float:
@@ -275,23 +290,22 @@ def test_the_data_of_every_figure_are_beside_it(tmp_path: Path) -> None:
     fixture_run(tmp_path, 0.3, algorithm=part("prsgd", interval=2))
     report(tmp_path)
     folder = tmp_path / "figures/toys-mlp-8"
-    assert {p.stem for p in folder.glob("*.csv")} == {p.stem for p in folder.glob("*.png")} | {
-        "summary"
-    }
-    epochs = pd.read_csv(folder / "epochs.csv").set_index(["curve", "epoch"])
+    drawn = {path.stem for path in folder.glob("*.png")}
+    assert {path.name for path in folder.glob("*_data.csv")} == {f"{n}_data.csv" for n in drawn}
+    epochs = pd.read_csv(folder / "epochs_data.csv").set_index(["curve", "epoch"])
     both = np.exp(-0.5 * 3), np.exp(-0.7 * 3)
     row = epochs.loc["PR-SGD, I = 8", 3]
     assert row["consensus_train_loss"] == pytest.approx(np.mean(both), rel=1e-5)
     assert row["consensus_train_loss_deviation"] == pytest.approx(np.std(both, ddof=1), rel=1e-5)
     assert np.isnan(epochs.loc["PR-SGD, I = 4", 3]["consensus_train_loss_deviation"])
-    ends = pd.read_csv(folder / "ends.csv")
+    ends = pd.read_csv(folder / "ends_data.csv")
     assert [*ends["curve"]] == ["PR-SGD, I = 8", "PR-SGD, I = 4", "PR-SGD, I = 2"]  # the best first
     assert [*ends["seeds"]] == [2, 1, 1]
-    drift = pd.read_csv(folder / "drift.csv")
+    drift = pd.read_csv(folder / "drift_data.csv")
     first = drift[drift["curve"] == "PR-SGD, I = 4"].iloc[0]
     assert [*first[["round", "step", "drift"]]] == [1, 2, 0.1]
     assert first["bound"] == pytest.approx(4 * (0.05 * 4) ** 2)
-    points = pd.read_csv(folder / "intervals.csv")
+    points = pd.read_csv(folder / "intervals_data.csv")
     assert [*points["algorithm.interval"]] == [2, 4, 8]
     assert points["consensus_train_loss"].iloc[0] == pytest.approx(np.exp(-0.3 * 5), rel=1e-5)
 
@@ -308,14 +322,14 @@ def asking(grid: Path) -> Iterator[Any]:
 def test_a_figure_that_is_asked_for_is_the_only_one(asking: Any) -> None:
     name = "test_loss_and_train_loss_by_round"
     files = asking("--x=round", "--y=test_loss,train_loss")
-    assert files == {f"{name}.{kind}" for kind in ("png", "svg", "csv")}
+    assert files == {f"{name}.png", f"{name}.svg", f"{name}_data.csv"}
 
 
 def test_a_figure_of_points_that_is_asked_for(asking: Any, grid: Path) -> None:
     files = asking("--x=lr", "--y=steps_to_target", "--format=pdf")
-    assert files == {"steps_to_target_by_lr.pdf", "steps_to_target_by_lr.csv"}
+    assert files == {"steps_to_target_by_lr.pdf", "steps_to_target_by_lr_data.csv"}
     assert (grid / "out/toys-mlp-8/steps_to_target_by_lr.pdf").read_bytes().startswith(b"%PDF")
-    points = pd.read_csv(grid / "out/toys-mlp-8/steps_to_target_by_lr.csv")
+    points = pd.read_csv(grid / "out/toys-mlp-8/steps_to_target_by_lr_data.csv")
     assert {*points["lr"]} == {0.05, 0.1, 0.2}
 
 

@@ -49,7 +49,7 @@ def test_a_wheel_trains_from_another_folder(tmp_path: Path, cache: Path) -> None
     small = ["model=mlp", "data=synthetic", "data.size=8", "workers=2", "batch_size=8", "epochs=1"]
     assert "test accuracy" in run(fresh / "prsgd", "train", "-m", *small, "seed=0,1", "jobs=1")
     drawn = run(fresh / "prsgd", "figures")
-    assert "epochs, rounds, bytes, time, ends, drift (png, svg, csv)" in drawn
+    assert "epochs, rounds, bytes, time, ends, drift (png, svg, data as csv)" in drawn
 
 
 def test_imports_run_one_way() -> None:

@@ -28,6 +28,7 @@ from prsgd.report.page.entries import apart, entries, flat
 from prsgd.report.page.libraries import Libraries
 from prsgd.report.page.looks import CONTRAST, DARK, SHAPES, contrast, on_dark
 from prsgd.report.page.texts import embedded
+from prsgd.report.room import MOST
 from prsgd.report.runs import load
 from prsgd.report.specs import Spec, specs
 from prsgd.report.style import MARKERS
@@ -252,11 +253,11 @@ def test_times_of_several_kinds_of_machine_are_no_figure(results: Path) -> None:
 
 
 def test_many_curves_are_cut_as_in_the_figures(tmp_path: Path) -> None:
-    for place in range(26):
+    for place in range(MOST + 2):
         fixture_run(tmp_path, 0.1 + place / 100, lr=0.1 + place / 100)
     text = written(tmp_path)
     [group] = data_of(text)["groups"]
-    assert len(group["curves"]) == 24
+    assert len(group["curves"]) == MOST
     assert "not drawn: the 2 curves that ended with the highest training loss" in text
 
 

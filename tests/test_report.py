@@ -40,9 +40,9 @@ from prsgd.run_folder import NEW_COLUMNS, RunFolder, tables_of
 
 EPOCHS = 5
 FIGURES = {
-    f"{n}.{kind}"
+    f"{n}{ending}"
     for n in ("epochs", "rounds", "bytes", "time", "drift", "ends")
-    for kind in ("png", "svg", "csv")
+    for ending in (".png", ".svg", "_data.csv")
 }
 
 
@@ -131,7 +131,7 @@ def test_mini_batch_sgd_alone_has_no_figure_of_drift(tmp_path: Path) -> None:
     report(tmp_path / "runs", tmp_path / "figures")
     [folder] = (tmp_path / "figures").iterdir()
     assert {path.name for path in folder.iterdir()} == (
-        FIGURES - {"drift.png", "drift.svg", "drift.csv"} | {"summary.md", "summary.csv"}
+        FIGURES - {"drift.png", "drift.svg", "drift_data.csv"} | {"summary.md", "summary.csv"}
     )
 
 
@@ -217,7 +217,10 @@ def test_every_figure_and_table_is_written(results: Path, capsys: pytest.Capture
     for slug in ("toys-mlp-8", "other-toys-mlp-8", "toys-mlp-9"):
         names = {path.name for path in (results / "figures" / slug).iterdir()}
         assert names == FIGURES | {"summary.md", "summary.csv"}
-        assert f"figures/{slug}: epochs, rounds, bytes, time, ends, drift (png, svg, csv)" in said
+        assert (
+            f"figures/{slug}: epochs, rounds, bytes, time, ends, drift (png, svg, data as csv)"
+            in said
+        )
     svg = (results / "figures/toys-mlp-8/epochs.svg").read_text()
     for words in (
         "PR-SGD, I = 32",
@@ -583,7 +586,7 @@ def test_times_of_two_machines_do_not_compare(tmp_path: Path) -> None:
     fixture_run(tmp_path, algorithm=part("prsgd", interval=4), processor="Xeon")
     report(tmp_path, tmp_path / "figures")
     drawn = {path.name for path in folder.iterdir()} - {"summary.md", "summary.csv"}
-    assert drawn == FIGURES - {"time.png", "time.svg", "time.csv"}
+    assert drawn == FIGURES - {"time.png", "time.svg", "time_data.csv"}
     told = "Times do not compare: these runs are of 2 cores of EPYC (cpu), 2 cores of Xeon (cpu)."
     assert told in (folder / "summary.md").read_text()
 

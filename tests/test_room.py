@@ -57,7 +57,7 @@ def test_a_figure_shows_the_best_of_many_curves(
     for name in ("epochs", "ends", "drift"):
         svg = (folder / f"{name}.svg").read_text()
         assert f"the {MOST} of {MOST + 6}" in svg
-        drawn = pd.read_csv(folder / f"{name}.csv")["curve"]
+        drawn = pd.read_csv(folder / f"{name}_data.csv")["curve"]
         assert [*drawn.unique()] == [f"PR-SGD, I = 8, γ = {rate}" for rate in rates(name)]
     assert len(pd.read_csv(folder / "summary.csv")) == MOST + 6
 

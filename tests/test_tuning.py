@@ -342,7 +342,7 @@ def test_the_command_says_what_was_tried(
     said = capsys.readouterr().out
     assert "| PR-SGD, I = 8 | 0.1: 0.2231, **0.2: 0.0821**, 0.4: 0.1353 | 0.2 | 1 |" in said
     assert "edge of what was tried, and may be better beyond it: mini-batch SGD at γ = 0.4." in said
-    assert re.search(r"toys-mlp-8: epochs, .*, tried \(png, svg\)", said)
+    assert re.search(r"toys-mlp-8: epochs, .*, tried \(png, svg, data as csv\)", said)
 
 
 WRONG = {

@@ -137,7 +137,7 @@ def _draw(task: Task) -> str:
         raise UserError(
             f"{folder} cannot be written ({error.strerror}); say with --out where figures may go"
         ) from error
-    kinds = ", ".join([*sheet.formats, "csv"])
+    kinds = ", ".join([*sheet.formats, "data as csv"])
     drawn = f"{folder}: {', '.join(names)} ({kinds})" + " and summary.md" * bool(summary)
     unseen = f"no installed font has {boxes}: in the png files boxes stand there" if boxes else ""
     unmoved = f"not drawn for a network: {why}" if why else ""

@@ -12,7 +12,7 @@ from prsgd.report.columns import column
 from prsgd.report.curves import Curve, Group
 from prsgd.report.sheet import Sheet, finish, in_lines
 from prsgd.report.specs import Spec
-from prsgd.report.style import styles, verbatim
+from prsgd.report.style import shortened, styles, verbatim
 
 RANKED_BY = "consensus_train_loss"
 NAMES = 0.42  # of the width, at most, is for names
@@ -26,7 +26,7 @@ def draw_ends(group: Group, look: Spec, sheet: Sheet) -> None:
         key=lambda pair: -pair[0].mean[RANKED_BY].iloc[-1],
     )
     names = [f"{curve.label} ({curve.mean['round'].iloc[-1]:,.0f} rounds)" for curve, _ in ranked]
-    lines = [in_lines(name, NAMES * sheet.inches) for name in names]
+    lines = [in_lines(shortened(name), NAMES * sheet.inches) for name in names]
     most_lines = max(map(len, lines))
     height = 0.5 + (LINE + FURTHER_LINE * (most_lines - 1)) * len(ranked)
     figure, panels = plt.subplots(1, 2, figsize=(sheet.inches, height), sharey=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 from prsgd.cost.network import Network
 from prsgd.report.bandwidth import draw_network
@@ -14,12 +15,12 @@ from prsgd.report.points import draw_points, lines_of
 from prsgd.report.progress import draw_progress
 from prsgd.report.room import shown_of
 from prsgd.report.sent import draw_sent, is_coded
-from prsgd.report.sheet import Sheet
+from prsgd.report.sheet import DATA, Sheet
 from prsgd.report.specs import Spec
 from prsgd.report.style import drawing
 from prsgd.report.tried import draw_tried
 
-FILES = (".png", ".svg", ".pdf", ".csv")
+ENDINGS = (".png", ".svg", ".pdf", DATA)
 OPTIONAL_FIGURES = (
     *("units", "time", "virtual_time", "drift", "sent", "tried*", "intervals", "speedup"),
     *("network", "bandwidth"),
@@ -58,9 +59,9 @@ def draw(
             names += draw_tried(shown, look, sheet)
         if network:
             names += draw_network(shown, network, look, sheet)
-    for old in OPTIONAL_FIGURES:
-        for path in sheet.path.glob(f"{old}.*"):
-            if path.stem not in names and path.suffix in FILES:
+    for old, ending in product(OPTIONAL_FIGURES, ENDINGS):
+        for path in sheet.path.glob(old + ending):
+            if path.name.removesuffix(ending) not in names:
                 path.unlink()
     return names
 

@@ -169,6 +169,11 @@ def _factors(group: Group, spec: Spec, names: Mapping[Curve, str]) -> Factors | 
     return factors if is_one_to_one and is_shorter and len(pairs) == len(rest) else None
 
 
+def others_of(count: int) -> str:
+    """What a legend calls the grey curves."""
+    return f"{count} other{'s' * (count > 1)}"
+
+
 def _explained(plain: Layout, factors: Factors) -> Layout:
     """The same curves with a legend that explains colours and line styles one after the other."""
     looks = dict(plain.looks)
@@ -214,7 +219,7 @@ def _with_some_in_front(plain: Layout, spec: Spec, in_front: Collection[Curve]) 
 
     front = {*sorted(firsts, key=rank)[:MOST_IN_PANEL]}
     shown = {name: curve for name, curve in firsts.items() if name in front}
-    others = f"{len(firsts) - len(front)} others"
+    others = others_of(len(firsts) - len(front))
     looks = dict(zip(shown, styles([*shown.values()], spec), strict=True))
     named = {curve: name if name in front else others for curve, name in names.items()}
     return Layout(plain.rows, named, {**looks, others: BEHIND})

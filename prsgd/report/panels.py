@@ -16,7 +16,7 @@ from prsgd.report.room import MOST
 from prsgd.report.sheet import Sheet, finish, in_lines
 from prsgd.report.style import verbatim
 
-ROW, FURTHER_ROW, IN_A_COLUMN, MARGIN = 2.1, 1.6, 1.5, 0.5  # inches
+ROW, FURTHER_ROW, IN_A_COLUMN, MARGIN, LEAST_LABEL = 2.1, 1.6, 1.5, 0.5, 0.8  # inches
 
 FillPanel = Callable[[Axes, Sequence[Curve], str], None]
 """Draws the y of curves into axes: fill_panel(axes, curves, y)."""
@@ -57,7 +57,7 @@ def draw_panels(
                 axes.minorticks_off()
         if title:
             across[0].set_title(verbatim(title), loc="left")
-    room = sheet.inches / shape[1] - MARGIN
+    room = max(LEAST_LABEL, sheet.inches / shape[1] - MARGIN)
     for axes in grid[-1]:
         axes.set(xlabel="\n".join(in_lines(xlabel, room)))
     finish(figure, legend_entries([across[0] for across in panels], layout), caption, data, sheet)

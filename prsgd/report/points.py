@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from prsgd.report.columns import column, key_label
 from prsgd.report.curves import Curve, Group
 from prsgd.report.declared import full_name
-from prsgd.report.layout import MOST_IN_PANEL, Layout, names_without, rows_of
+from prsgd.report.layout import MOST_IN_PANEL, Layout, names_without, others_of, rows_of
 from prsgd.report.panels import draw_panels
 from prsgd.report.room import best, end_of
 from prsgd.report.scales import logarithmic, powers_of_two
@@ -133,7 +133,7 @@ def _looks(spec: Spec, lines: Lines) -> dict[str, dict[str, Any]]:
     else:
         looks = [_by_place(place, line) for place, line in enumerate(front.values())]
     found = {label: {"label": label, **look} for label, look in zip(front, looks, strict=True)}
-    others = {"label": f"{len(lines) - len(front)} others", **BEHIND}
+    others = {"label": others_of(len(lines) - len(front)), **BEHIND}
     return found | {label: others for label in lines if label not in front}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from PIL import Image
 
 from prsgd.console import printable
 from prsgd.report.scales import write_numbers_alike
-from prsgd.report.style import verbatim
+from prsgd.report.style import shortened, verbatim
 
 WIDTHS = {"column": 3.4, "page": 7.0}  # inches, as journals print them
+DATA = "_data.csv"  # as a run's own table is called rounds.csv
 DPI = 200
-MOST_LINES = 12  # of a caption
+MOST_LINES, MOST_LETTERS = 12, 2000  # of a caption
 MARK = 0.6  # inches that a legend needs beside its words
+PADDING = 0.3  # inches around the panels
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,10 @@ def finish(
     above, plots, below = _caption(figure, text), figure.get_figheight(), 0.0
     if entries:
         below = _legend(figure, entries)
-    figure.set_figheight(above + max(plots, below) + below)
+    figure.set_figheight(above + max(plots, below + PADDING) + below)
     save(figure, sheet)
-    data.to_csv(sheet.path.with_suffix(".csv"), index=False, float_format="%.6g")
+    path = sheet.path.with_name(sheet.path.name + DATA)
+    data.to_csv(path, index=False, float_format="%.6g")
 
 
 def save(figure: Figure, sheet: Sheet) -> None:
@@ -99,7 +103,8 @@ def _caption(figure: Figure, text: str) -> float:
 def _legend(figure: Figure, entries: Mapping[str, Any]) -> float:
     """Put a legend below the panels, in the fewest rows that fit; returns its inches."""
     room = figure.get_figwidth()
-    labels = ["\n".join(map(verbatim, in_lines(label, room - MARK))) for label in entries]
+    names = [in_lines(shortened(label), room - MARK) for label in entries]
+    labels = ["\n".join(map(verbatim, lines)) for lines in names]
     for rows in range(1, len(labels) + 1):
         columns = -(-len(labels) // rows)
         legend = figure.legend(
@@ -117,36 +122,48 @@ def in_lines(text: str, inches: float) -> list[str]:
 
     No line ends beside the sign in "N = 8".
     """
-    measure, text = _measure(), text.replace(" = ", "\u00a0=\u00a0")
-    lines = _broken(text, inches, measure)
-    narrower = lines
-    while len(narrower) == len(lines):
+    width, text = _widths(), text[:MOST_LETTERS].replace(" = ", "\u00a0=\u00a0")
+    lines = narrower = _broken(text, inches, width)
+    least = sum(map(width, text)) / len(lines)  # lines of one length would be no shorter
+    while 1 < len(lines) == len(narrower) and inches > least:
         lines, inches = narrower, 0.97 * inches
-        narrower = _broken(text, inches, measure) if len(lines) > 1 else []
+        narrower = _broken(text, inches, width)
     return [line.replace("\u00a0", " ") for line in lines]
 
 
-def _broken(text: str, inches: float, measure: Callable[[str], float]) -> list[str]:
+def _broken(text: str, inches: float, width: Callable[[str], float]) -> list[str]:
     """A text in lines; a word that is wider than a line is cut."""
     lines: list[str] = []
+    room = 0.0  # in the last line
     for word in text.split(" "):
-        if lines and measure(f"{lines[-1]} {word}") <= inches:
+        needed = sum(map(width, word))
+        if lines and width(" ") + needed <= room:
             lines[-1] += f" {word}"
+            room -= width(" ") + needed
             continue
-        while measure(word) > inches and len(word) > 1:
-            cut = next(
-                n for n in range(len(word) - 1, 0, -1) if n == 1 or measure(word[:n]) <= inches
-            )
-            lines.append(word[:cut])
-            word = word[cut:]
-        lines.append(word)
+        lines.append("")
+        room = inches
+        for letter in word:
+            if width(letter) > room and lines[-1]:
+                lines.append("")
+                room = inches
+            lines[-1] += letter
+            room -= width(letter)
     return lines
 
 
-def _measure() -> Callable[[str], float]:
-    """The width in inches of a text in the letters of legends and captions."""
+def _widths() -> Callable[[str], float]:
+    """The width in inches of each letter in legends and captions."""
     figure = plt.figure()
     renderer: Any = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     plt.close(figure)
     font, dpi = FontProperties(size=mpl.rcParams["font.size"]), figure.dpi
-    return lambda text: renderer.get_text_width_height_descent(text, font, False)[0] / dpi
+
+    def of(text: str) -> float:
+        return float(renderer.get_text_width_height_descent(text, font, False)[0]) / dpi
+
+    @cache
+    def width(letter: str) -> float:
+        return of(f"x{letter}x") - of("xx")  # the space around it included
+
+    return width

@@ -60,10 +60,15 @@ def drawing(fonts: Sequence[str] = ()) -> Iterator[None]:
         yield
 
 
-def verbatim(text: str, most: int = 200) -> str:
+def verbatim(text: str) -> str:
     """A text that may be the user's: no formula begins in it, and no picture is broken by it."""
+    return shortened(text).replace("$", r"\$")
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """A text that can be printed, and its beginning where it is long."""
     shown = printable(text)
-    return (shown if len(shown) <= most else f"{shown[:most]}…").replace("$", r"\$")
+    return shown if len(shown) <= most else f"{shown[:most]}…"
 
 
 def styles(curves: Sequence[Curve], spec: Spec) -> list[dict[str, Any]]:
