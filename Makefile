@@ -21,7 +21,7 @@ train: $(READY) ## the main job on bundled digits: ResNet-8, N = 4, I = 8; then 
 	$(BIN)/prsgd figures
 
 test: $(READY) ## all tests, a process per core
-	$(BIN)/pytest -q -n auto
+	$(BIN)/pytest -q -n auto --dist worksteal
 
 test-faults: $(READY) ## what can happen to a run, many times: killed, cut short, on a full disk (30 minutes)
 	$(BIN)/pytest -q -m faults

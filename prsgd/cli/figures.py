@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
         "prsgd figures",
         description="Draw all runs under a folder, and a table of them. Runs that lie side by "
         "side belong together, and their figures go into a folder figures/ beside them. Links are "
-        "followed: a folder of links to runs compares them. Of many curves the best 48 "
+        "followed: a folder of links to runs compares them. Of many curves the best 30 "
         "are drawn, in a panel at most eight in colours.",
         epilog=DECLARED,
         formatter_class=argparse.RawDescriptionHelpFormatter,

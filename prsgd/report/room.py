@@ -9,7 +9,7 @@ from typing import TypeVar
 from prsgd.report.curves import Curve, Group, label_curves
 
 T = TypeVar("T")
-MOST = 48  # curves, lines or rows of panels
+MOST = 30  # curves, lines or rows of panels
 MOST_POINTS = 400  # of a curve
 
 
