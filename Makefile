@@ -23,7 +23,7 @@ train: $(READY) ## the main job on bundled digits: ResNet-8, N = 4, I = 8; then 
 test: $(READY) ## all tests, a process per core
 	$(BIN)/pytest -q -n auto --dist worksteal
 
-test-faults: $(READY) ## what can happen to a run, many times: killed, cut short, on a full disk (30 minutes)
+test-faults: $(READY) ## what can happen to a run, many times: killed, cut short, on a full disk; more variants (35 minutes)
 	$(BIN)/pytest -q -m faults
 
 test-tools: $(READY) ## prsgd with optional packages: the notebook, trackers, the page
