@@ -151,3 +151,12 @@ def test_help_of_one_name(prsgd: Command) -> None:
         about("qqqqqq", [])
     line = "qqqqqq: there is no such key; prsgd train --help lists all keys and choices"
     assert str(caught.value) == line
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "complete"])
+def test_help_fits_a_terminal(command: str, prsgd: Command) -> None:
+    """At 80 columns no line is longer."""
+    environment = {**os.environ, "COLUMNS": "80"}
+    lines = prsgd("help", command, env=environment).stdout.splitlines()
+    assert len(lines) > 3
+    assert [line for line in lines if len(line) > 80] == []

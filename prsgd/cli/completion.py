@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from prsgd.cli.paragraphs import Paragraphs
 from prsgd.config.choices import PRESETS, choices, config_dirs, known_keys
 from prsgd.config.schema import GROUPS, Settings
 from prsgd.errors import UserError
@@ -46,7 +47,8 @@ For this shell, and for all later ones:
 
   source <(prsgd completion bash)             prsgd completion bash >> ~/.bashrc
   source <(prsgd completion zsh)              prsgd completion zsh >> ~/.zshrc
-  prsgd completion fish | source              prsgd completion fish >> ~/.config/fish/config.fish
+  prsgd completion fish | source
+  prsgd completion fish >> ~/.config/fish/config.fish
 """
 
 
@@ -55,7 +57,7 @@ def main(arguments: list[str]) -> int:
         "prsgd completion",
         description="Print what makes the Tab key complete commands, keys and choices.",
         epilog=HOW,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Paragraphs,
     )
     parser.add_argument("shell", choices=SCRIPTS, metavar="SHELL", help="bash, zsh or fish")
     print(SCRIPTS[parser.parse_args(arguments).shell], end="")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from prsgd.cli.paragraphs import Paragraphs
+
 DECLARED = """\
 What a sweep varied is what its figures vary: colour by the first key, line style by the next.
 An experiment's block `figures`, kept as figures.yaml beside the runs, may say more:
 
   curves: {colour: algorithm.interval, style: momentum, panels: data.partition}
-  speedup: {x: workers, y: steps_to_target, lines: {LABEL: {workers: [1, 2], lr: 0.1}}}
+  speedup: {x: workers, y: steps_to_target, lines: {LABEL: {workers: [1, 2]}}}
   best_of: [lr, outer_lr]
   best_by: test_loss
 
@@ -33,8 +35,8 @@ in figures.yaml, the figure `network` has that time on its axis. With any of its
 `bandwidth` shows the time to the loss that all curves reach on every network from 1 Mbit/s to
 100 Gbit/s, and says which curve is the fastest where:
 
-  network: {latency_ms: 1, bandwidth_mbit: 100, group_bandwidth_mbit: 10000, processes: 8,
-            jitter: 0.2}
+  network: {latency_ms: 1, bandwidth_mbit: 100, group_bandwidth_mbit: 10000,
+            processes: 8, jitter: 0.2}
 """
 FORMATS = ("png", "svg", "pdf")
 NETWORK = {
@@ -54,7 +56,7 @@ def main(arguments: list[str]) -> int:
         "followed: a folder of links to runs compares them. Of many curves the best 30 "
         "are drawn, in a panel at most eight in colours.",
         epilog=DECLARED,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Paragraphs,
     )
     parser.add_argument("results", nargs="?", type=Path, default=Path("runs"), metavar="RESULTS")
     parser.add_argument("--out", type=Path, metavar="DIR", help="put all figures under DIR instead")

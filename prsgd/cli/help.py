@@ -12,30 +12,32 @@ from prsgd.config.schema import GROUPS
 from prsgd.console import console
 
 OVERVIEW = """\
-prsgd: parallel restarted SGD (Yu, Yang and Zhu, AAAI 2019), an experiment runner.
+prsgd: parallel restarted SGD (Yu, Yang and Zhu, AAAI 2019), an experiment
+runner. N workers take I local SGD steps each, average their models, and restart
+from the average.
 
-N workers take I local SGD steps each, average their models, and restart from the average.
-
-  prsgd train KEY=VALUE ...            train; `prsgd train --help` lists keys and choices
+  prsgd train KEY=VALUE ...            train; train --help has keys and choices
   prsgd train -m KEY=A,B,C ...         a sweep over the values
   prsgd run RUN_DIR                    go on with a run that was stopped
-  prsgd figures [RESULTS] [--out DIR]  draw the runs found under RESULTS (default: runs)
+  prsgd figures [RESULTS] [--out DIR]  draw the runs under RESULTS (runs)
   prsgd report [RESULTS] [--out FILE]  a page of them: curves, table, commands
-  prsgd verify [CLAIM ...]             check the paper's claims on problems with known constants
-  prsgd advise [KEY=VALUE ...]         which interval? from the network's and the step's costs
-  prsgd algorithms                     the methods: what each does, when it helps, what it sends
+  prsgd verify [CLAIM ...]             check the paper's claims on numbers
+  prsgd advise [KEY=VALUE ...]         which interval? from what things cost
+  prsgd algorithms                     what each method does, and sends
   prsgd data NAME [KEY=VALUE ...]      fetch and decode a set ahead of a job
   prsgd sample RUN_DIR                 text from a trained language model
-  prsgd completion SHELL               let the Tab key complete commands, keys and choices
-  prsgd help [COMMAND]                 this, or a command's help; --version says which this is
+  prsgd completion SHELL               let the Tab key complete words
+  prsgd help [COMMAND]                 this, or a command's help
+  prsgd --version                      which prsgd this is
 
 Start here, without any download:
 
   prsgd train +experiment=quickstart interval=8 workers=4
-  prsgd train +experiment=quickstart_lm                    a small GPT
-  python -c 'import prsgd; help(prsgd)'                    the same from Python
+  prsgd train +experiment=quickstart_lm              a small GPT
+  python -c 'import prsgd; help(prsgd)'              the same from Python
 
-Exit codes: 0 done, 1 failed, 2 wrong configuration, 3 diverged, 130/143 stopped by a signal.
+Exit codes: 0 done, 1 failed, 2 wrong configuration, 3 diverged, 130/143 stopped
+by a signal.
 """
 
 EXAMPLES = """\

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from prsgd.cli.paragraphs import Paragraphs
+
 WHAT = """\
 The page has, for each group of runs that prsgd figures draws together, the question that they
 answer, curves that can be read off and switched off, and the command that makes each run again. It
@@ -22,7 +24,7 @@ def main(arguments: list[str]) -> int:
         description="Write a page of HTML about all runs under a folder. It needs two packages: "
         "pip install 'prsgd[report]'.",
         epilog=WHAT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Paragraphs,
     )
     parser.add_argument("results", nargs="?", type=Path, default=Path("runs"), metavar="RESULTS")
     parser.add_argument(
