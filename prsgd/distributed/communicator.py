@@ -70,7 +70,6 @@ class Communicator:
         self.placed = placement(workers, self.processes)
         self.local_workers = self.placed[self.rank]
         self.reduction = Reduction(reduction)
-        self.is_broken = False  # whether a collective over NCCL is under way that never ends
         self._gloo: dist.ProcessGroup | None = None
         self._meeting = meeting
         if device == "cuda":
@@ -125,11 +124,12 @@ class Communicator:
             other._group = dist.new_group(timeout=self.timeout)  # type: ignore[assignment]
         return other
 
-    def close(self) -> None:
+    def close(self, lost: bool = False) -> None:
+        """Leave the others; after a process was `lost` NCCL may wait for it for ever."""
         if self.processes > 1:
             if self._meeting:
                 self._meeting.leave(self.rank)
-            if not self.is_broken:
+            if not lost or self.device.type == "cpu":
                 dist.destroy_process_group()
 
     def enter_step(self, t: int) -> None:
@@ -256,11 +256,7 @@ class Communicator:
             else:
                 self.wait(start())
         except RuntimeError as error:
-            self.is_broken = self.device.type == "cuda"
             raise ProcessLost(self._heartbeat.missing(str(error))) from error
-        except ProcessLost:
-            self.is_broken = self.device.type == "cuda"
-            raise
 
     def wait(self, work: Any) -> Any:
         """What a collective's `wait` returns, once it is done.
@@ -270,12 +266,13 @@ class Communicator:
         A backend may raise an error of the collective only here, or wait for a dead peer for ever.
         """
         pause, looked = SHORTEST_PAUSE, time.monotonic()
-        latest = looked + self.timeout.total_seconds() if self.device.type == "cuda" else math.inf
+        speaks = self.processes == 1 or self.device.type == "cpu"  # gloo raises an error itself
+        latest = math.inf if speaks else looked + self.timeout.total_seconds()
         while not work.is_completed():
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-            if time.monotonic() > latest:  # gloo says so itself
-                raise RuntimeError("timed out")
+            if time.monotonic() > latest:
+                raise ProcessLost(self._heartbeat.missing("timed out"))
             if self._meeting and time.monotonic() - looked > GONE_SECONDS:
                 looked = time.monotonic()
                 if gone := self._meeting.gone():

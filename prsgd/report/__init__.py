@@ -56,7 +56,6 @@ def report(results: Path, out: Path | None = None, asked: Asked | None = None) -
     from prsgd.report.where import those_with
 
     asked = asked or Asked()
-
     runs, left_out = load(results)
     for path, why in left_out:
         say(f"left out: {path} ({why})")
@@ -138,7 +137,9 @@ def _draw(task: Task) -> str:
             f"{folder} cannot be written ({error.strerror}); say with --out where figures may go"
         ) from error
     kinds = ", ".join([*sheet.formats, "data as csv"])
-    drawn = f"{folder}: {', '.join(names)} ({kinds})" + " and summary.md" * bool(summary)
+    drawn = f"{folder}: {', '.join(names)} ({kinds})" + " and summary.md, summary.csv" * bool(
+        summary
+    )
     unseen = f"no installed font has {boxes}: in the png files boxes stand there" if boxes else ""
     unmoved = f"not drawn for a network: {why}" if why else ""
     return "\n".join(filter(None, [summary, drawn, hint(group), unmoved, unseen]))

@@ -57,8 +57,7 @@ def draw_bandwidth(group: Group, network: Network, look: Spec, sheet: Sheet) -> 
         axes.axvspan(*ends, 1 - STRIP, 1, color=drawn.look(winner)["color"], linewidth=0)
         if last + 1 < len(mbit):
             axes.axvline(ends[1], color="#888888", linewidth=0.6)
-    ends_of = zip(winners, fastest, strict=True)
-    words = _in_words([(drawn.names[winner], last) for winner, (_, _, last) in ends_of])
+    words = _in_words([(drawn.names[group.curves[row]], last) for row, _, last in fastest])
     text = f"Time to the training loss {target:.4g}: {group.caption}"
     text = f"{text}, {said(network, any_bandwidth=True)}. Fastest: {words}"
     columns = {curve.label: seconds for curve, seconds in zip(group.curves, times, strict=True)}

@@ -75,7 +75,7 @@ def train(job: Job, interrupt: Callable[[], int], meeting: Meeting | None = None
     `interrupt` is asked before every step for the weight of a signal that came, 0 for none.
     `meeting` is where the ranks of an agent of our own find each other.
     """
-    communicator = None
+    communicator, lost = None, False
     try:
         with leaving(interrupt):
             communicator = Communicator(
@@ -89,11 +89,12 @@ def train(job: Job, interrupt: Callable[[], int], meeting: Meeting | None = None
         with device_settings(job.plan, job.run.reduction):
             return _train(communicator, job, interrupt)
     except Exception as error:
+        lost = isinstance(error, ProcessLost)
         record_failure(RunFolder(job.folder), error)  # first, as others then report a lost process
         raise
     finally:
         if communicator is not None:
-            communicator.close()
+            communicator.close(lost)
 
 
 def _train(communicator: Communicator, job: Job, interrupt: Callable[[], int]) -> Outcome:
