@@ -137,9 +137,8 @@ def _draw(task: Task) -> str:
             f"{folder} cannot be written ({error.strerror}); say with --out where figures may go"
         ) from error
     kinds = ", ".join([*sheet.formats, "data as csv"])
-    drawn = f"{folder}: {', '.join(names)} ({kinds})" + " and summary.md, summary.csv" * bool(
-        summary
-    )
+    tables = " and summary.md, summary.csv" * bool(summary)
+    drawn = f"{folder}: {', '.join(names)} ({kinds}){tables}"
     unseen = f"no installed font has {boxes}: in the png files boxes stand there" if boxes else ""
     unmoved = f"not drawn for a network: {why}" if why else ""
     return "\n".join(filter(None, [summary, drawn, hint(group), unmoved, unseen]))
