@@ -4,8 +4,9 @@
     python scripts/gpu_speed.py --device cpu --seconds 1 --only resnet8
 
 One model at batch N b does the same arithmetic as N workers at batch b, and is the most that they
-can reach, by a loop over the rows or by a CUDA graph for each. In every repeat each runs once, in
-turn; quoted are medians. The batch is made up, and the same in every step. Writes
+can reach, by a loop over the rows or by a CUDA graph for each. The same model is wrapped in torch's
+DistributedDataParallel and PostLocalSGDOptimizer, in a world of one process. In every repeat each
+runs once, in turn; quoted are medians. The batch is made up, and the same in every step. Writes
 results/gpu/speed.{csv,md}.
 """
 
@@ -19,7 +20,9 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import torch.distributed as dist
 from measure import markdown
+from peer import post_local_sgd
 from torch import nn
 
 import prsgd
@@ -32,6 +35,13 @@ from prsgd.training.setup import build_workers
 
 OUT = Path(__file__).parent.parent / "results" / "gpu"
 INTERVAL, REPEATS, WARM = 8, 3, 16
+COLUMNS = {
+    "loop": "loop",
+    "graph": "graph",
+    "single": "one model",
+    "ddp": "… in DDP",
+    "post_local": "… in PostLocalSGD",
+}
 SETTINGS = {
     "resnet8": [
         ("model=resnet8", "data=synthetic", "batch_size=32", f"workers={n}") for n in (1, 8)
@@ -58,16 +68,23 @@ def rows(run: Run, communicator: Communicator) -> Callable[[int], None]:
     return step
 
 
-def single(run: Run, communicator: Communicator) -> Callable[[int], None]:
-    """A step of one model on the batches of all workers, as torch's tutorials have it."""
+def single(run: Run, communicator: Communicator, within: str = "") -> Callable[[int], None]:
+    """A step of one model on the batches of all workers, as torch's tutorials have it.
+
+    `within` is `ddp` or `post_local`, where one of torch's is around it.
+    """
     device = communicator.device
     model: nn.Module = run.build_model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = run.task.example(run.data, run.workers * run.batch_size, device)
-    optimiser = (
+    optimiser: torch.optim.Optimizer = (
         torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
         if run.optimiser == "adamw"
         else torch.optim.SGD(model.parameters(), 1e-3)
     )
+    if within == "ddp":
+        model = nn.parallel.DistributedDataParallel(model)
+    if within == "post_local":
+        model, _, optimiser = post_local_sgd(model, optimiser)
 
     def step(t: int) -> None:
         optimiser.zero_grad(set_to_none=True)
@@ -101,6 +118,8 @@ def measure(keys: tuple[str, ...], device: str, seconds: float) -> list[dict[str
             "loop": rows(run, communicator),
             "graph": rows(replace(run, gradients="graph"), communicator),
             "single": single(run, communicator),
+            "ddp": single(run, communicator, "ddp"),
+            "post_local": single(run, communicator, "post_local"),
         }
         units = run.workers * run.batch_size * run.task.units()
         for repeat in range(1, REPEATS + 1):
@@ -124,17 +143,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     found = []
+    backend = "nccl" if options.device == "cuda" else "gloo"
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     for name in options.only:
         for keys in SETTINGS[name]:
             found += measure(keys, options.device, options.seconds)
+    dist.destroy_process_group()
     frame = pd.DataFrame(found).assign(
         ratio=lambda own: own[["loop", "graph"]].max(axis=1) / own["single"]
     )
-    heads = ["model", "N", "loop", "graph", "one model", "better / one model"]
+    heads = ["model", "N", *COLUMNS.values(), "better / one model"]
     lines = [heads]
     for (model, workers, unit), own in frame.groupby(["model", "workers", "unit"], sort=False):
-        middle = own[["loop", "graph", "single", "ratio"]].median()
-        speeds = [f"{middle[name]:,.0f} {unit}/s" for name in ("loop", "graph", "single")]
+        middle = own[[*COLUMNS, "ratio"]].median()
+        speeds = [f"{middle[name]:,.0f} {unit}/s" for name in COLUMNS]
         lines.append([str(model), str(workers), *speeds, f"{middle['ratio']:.2f}"])
     device = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
     when = time.strftime("%Y-%m-%d")

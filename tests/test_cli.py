@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from test_data import TREE, tree
 
 from prsgd.cli.train_screens import show_lines
 from prsgd.config.explain import with_source
+from prsgd.config.plan import Plan
 from prsgd.config.swept import swept
+from prsgd.cost import estimate
 
 SMALL = [
     *("model=mlp", "model.width=8", "schedule=constant", "lr=0.05", "batch_size=4", "workers=2"),
@@ -254,7 +257,7 @@ def test_dry_run_starts_nothing(prsgd: Command, tmp_path: Path) -> None:
     assert done.returncode == 0
     steps, rounds = 40, 6
     sent = rounds * 4 * (3 * 8 * 8 * 8 + 8 + 8 * 10 + 10)
-    shown = dict(line.strip().split(maxsplit=1) for line in done.stdout.splitlines()[:9])
+    shown = dict(line.strip().split(maxsplit=1) for line in done.stdout.splitlines()[:10])
     assert shown["run"].startswith("prsgd-I7-N2-s0-")
     assert [shown[key] for key in ("model", "data")] == ["MLP-8", "synthetic"]
     assert [shown[key] for key in ("steps", "rounds")] == [str(steps), str(rounds)]
@@ -264,10 +267,36 @@ def test_dry_run_starts_nothing(prsgd: Command, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_memory_of_a_plan_has_the_activations_of_what_is_computed_at_once() -> None:
+    """Rows of 100 parameters with gradient and momentum; graphs keep activations side by side."""
+    alone = Plan("cuda", 1, 1, "fp32", "in_process", 1)
+    gradient = estimate.Gradient(seconds=1.0, activations=1000)
+    run = small_run(workers=6, momentum=0.9)
+    assert estimate.process_memory(run, alone, [40, 60], gradient) == 6 * 3 * 400 + 1000
+    graphs = replace(run, gradients="graph")
+    assert estimate.process_memory(graphs, alone, [100], gradient) == 6 * 3 * 400 + 4 * 1000
+    on_four = replace(alone, processes=4)  # hosting 2, 2, 1 and 1 of them
+    assert estimate.process_memory(graphs, on_four, [100], gradient) == 2 * 3 * 400 + 2 * 1000
+
+
+def test_activations_are_what_the_forward_pass_keeps() -> None:
+    """Those of an MLP grow with the batch, and are as many fewer as it is cut into parts."""
+    plan = Plan("cpu", 1, 1, "fp32", "in_process", 1)
+    four, eight = (estimate.gradient(small_run(batch_size=b), plan, {}).activations for b in (4, 8))
+    pixels, hidden, logits = 3 * 8 * 8, 8, 10
+    label, mean = 8, 4  # bytes
+    assert eight - four == 4 * (4 * (pixels + hidden + logits) + label)
+    assert four == eight - four + mean
+    halves = small_run(batch_size=8, accumulate=2)
+    assert estimate.gradient(halves, plan, {}).activations == eight // 2
+
+
 def test_a_plan_of_several_runs_shows_what_differs(prsgd: Command) -> None:
     done = prsgd("train", "-m", *SMALL, "algorithm=minibatch,prsgd", "lr=0.05,0.1", "--dry-run")
     before, table = done.stdout.split("\n\n")[0], done.stdout.split("\n ")[2:]
-    assert re.findall(r"^(\w+)  ", before, re.MULTILINE) == ["model", "data", "processes", "steps"]
+    assert re.findall(r"^(\w+)  ", before, re.MULTILINE) == [
+        *("model", "data", "processes", "memory", "steps")
+    ]
     heads = done.stdout.split("status")[0].split("\n")[-1].split()
     assert heads == ["lr", "algorithm", "rounds", "sent", "time"]
     rows = [line.split()[:3] for line in table if " new " in line]

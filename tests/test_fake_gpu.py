@@ -6,8 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from prsgd.config.plan import Job, Machine, Plan, decide
 from prsgd.data.transfer import on_device
 from prsgd.distributed import communicator as communicators
 from prsgd.distributed.communicator import Communicator
+from prsgd.distributed.pending import Arriving, Stopwatch
 from prsgd.errors import LOST, ProcessLost, UserError
 from prsgd.launch.process import work
 from prsgd.measures import OF_IMAGES
@@ -52,7 +54,24 @@ METHODS: dict[str, dict[str, Any]] = {
     "VRL-SGD": {"algorithm": part("vrl", interval=2)},
     "groups": {"algorithm": part("hierarchical", levels={2: 1, 4: 2})},
     "post-local SGD": {"algorithm": part("post_local", interval=2, switch="steps", after=2.0)},
+    "exact sums": {"algorithm": part("prsgd", interval=2), "reduction": "exact"},
 }
+
+
+class Event:
+    """Of a fake GPU, which has done everything by the time that it is asked."""
+
+    def __init__(self, enable_timing: bool = False) -> None:
+        self.is_waited_for = False
+
+    def record(self) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        self.is_waited_for = True
+
+    def elapsed_time(self, end: Event) -> float:
+        return 250.0  # milliseconds
 
 
 class Transfers(TorchDispatchMode):
@@ -78,7 +97,9 @@ class Transfers(TorchDispatchMode):
             free = named.get("non_blocking", False)
             self.seen["copy without waiting" if free else "copy"] += crosses
         if name == "aten.copy_.default" and tensors[0].device.type != tensors[1].device.type:
-            self.seen["copy"] += tensors[1].dim() > 0  # a number is a launch's argument
+            free = len(arguments) > 2 and arguments[2]
+            crosses = tensors[1].dim() > 0  # a number is a launch's argument
+            self.seen["copy without waiting" if free else "copy"] += crosses
         return function(*arguments, **named)
 
 
@@ -87,7 +108,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One GPU of tensors without data. Its backward pass, which no fake has, leaves zeros."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    monkeypatch.setattr(Communicator, "clock", lambda self: 0.0)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(Tensor, "pin_memory", lambda self: self)
 
     def forward(self: Loop, row: int, batch: Nest) -> Tensor:
@@ -116,7 +137,10 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 @pytest.mark.parametrize("name", METHODS)
 def test_no_step_of_a_fake_gpu_waits_for_the_host(name: str, fake_gpu: None) -> None:
-    """Two rounds of every method: everything is on the GPU, and nothing is read from it."""
+    """Two rounds of every method: everything is on the GPU, and nothing is read from it.
+
+    What a round says of losses and signals is sent to the host, which does not wait for it.
+    """
     run = small_run(workers=4, device="cuda", **METHODS[name])
     communicator = Communicator(run.workers, "cuda", run.reduction)
     workers = build_workers(run, Repeated(run, CUDA), communicator, bf16=False)
@@ -125,7 +149,8 @@ def test_no_step_of_a_fake_gpu_waits_for_the_host(name: str, fake_gpu: None) -> 
         with Transfers() as transfers:
             workers.compute_gradients()
             run.algorithm.step(t, 0.1, workers)
-        assert not +transfers.seen, t
+        rounds = sum(own.step == t and own.control is not None for own in workers.ledger.open)
+        assert +transfers.seen == Counter({"copy without waiting": rounds} if rounds else {}), t
     state = workers.state_tensors()
     assert {own.device.type for name, own in state.items() if not name.startswith("draws")} == {
         "cuda"
@@ -155,21 +180,52 @@ def test_the_counter_of_transfers_counts(fake_gpu: None) -> None:
         there.to("cpu")
         there.copy_(here)
         here.to(CUDA, non_blocking=True)
+        here.copy_(there, non_blocking=True)
         there.fill_(1.0)
-    assert transfers.seen == {"copy": 3, "copy without waiting": 1}
+    assert transfers.seen == {"copy": 3, "copy without waiting": 2}
+
+
+def test_numbers_of_a_fake_gpu_are_waited_for_by_who_reads_them(fake_gpu: None) -> None:
+    arriving = Arriving(torch.ones(2, device=CUDA))
+    arrived = arriving._arrived
+    arriving._numbers = SimpleNamespace(tolist=lambda: [1.0, arrived.is_waited_for])
+    assert not arrived.is_waited_for
+    assert arriving.tolist() == [1.0, True]
+
+
+def test_seconds_of_a_fake_gpu_are_those_between_its_events(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    watch = Stopwatch(CUDA)
+    for _ in range(2):
+        with watch.running():
+            pass
+    assert watch.seconds == 0.5
+    monkeypatch.setattr("time.perf_counter", iter([1.0, 3.0, 10.0, 11.5]).__next__)
+    on_cpu = Stopwatch(torch.device("cpu"))
+    for _ in range(2):
+        with on_cpu.running():
+            pass
+    assert on_cpu.seconds == 3.5
 
 
 # collectives ------------------------------------------------------------------------------------
 
 
 class Work:
-    """A collective that is done after some looks at it, or never."""
+    """A collective that is done after some looks at it, or never; the log tells what was done."""
 
-    def __init__(self, looks: float = 0) -> None:
+    def __init__(self, name: str, looks: float, log: list[str]) -> None:
+        self.name = name
         self.looks = looks
+        self.log = log
+        log.append(f"{name} begins")
 
     def is_completed(self) -> bool:
         self.looks -= 1
+        if self.looks < 0:
+            self.log.append(f"{self.name} is over")
         return self.looks < 0
 
     def wait(self) -> bool:
@@ -179,14 +235,15 @@ class Work:
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Rank 1 of two, whose process groups only note what they are asked; returns the notes."""
-    notes: dict[str, Any] = {"reduced": [], "ended": 0}
+    notes: dict[str, Any] = {"reduced": [], "ended": 0, "log": []}
 
     def init(backend: str, **options: Any) -> None:
         notes["started"] = backend, options
 
     def all_reduce(tensor: Tensor, operation: Any, group: Any, async_op: bool) -> Work:
         notes["reduced"].append((group, tensor.device.type))
-        return Work(notes.get("looks", 0))
+        number = len(notes["reduced"])
+        return Work(f"{tensor.device.type} {number}", notes.get("looks", 0), notes["log"])
 
     def end() -> None:
         notes["ended"] += 1
@@ -197,7 +254,9 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(dist, "new_group", lambda **options: options["backend"])
     monkeypatch.setattr(dist, "all_reduce", all_reduce)
     monkeypatch.setattr(dist, "destroy_process_group", end)
-    monkeypatch.setattr(Communicator, "clock", lambda self: 0.0)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    device = SimpleNamespace(synchronize=lambda: notes["log"].append("the host waits"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: device)
     monkeypatch.setattr(Communicator, "_refuse_shared_gpus", lambda self: None)
     beating = SimpleNamespace(beat=lambda step, everyone: None, missing=lambda error: error)
     monkeypatch.setattr(communicators, "Heartbeat", lambda *more: beating)
@@ -234,12 +293,56 @@ def test_a_collective_of_fake_gpus_that_does_not_end_is_a_lost_process(two_gpus:
     """Nobody waits in a device: rank 1 looks, gives up, and leaves the group as it is."""
     communicator = Communicator(2, "cuda", "fast", processes=2, timeout=0.2)
     two_gpus["looks"] = float("inf")
+    a_round(communicator)
+    for _ in range(2):  # nor when it is asked once more
+        with pytest.raises(ProcessLost, match="timed out"):
+            communicator.clock()
+    assert two_gpus["log"] == ["cuda 1 begins"]
+    communicator.close(failed=True)
+    assert two_gpus["ended"] == 0
+
+
+def a_round(communicator: Communicator) -> None:
     with FakeTensorMode(allow_non_fake_inputs=True):
         row = torch.zeros(1, 5, device=communicator.device)
-        with pytest.raises(ProcessLost, match="timed out"):
-            communicator.mean([row], torch.zeros(2, device=communicator.device))
-    communicator.close(lost=True)
-    assert two_gpus["ended"] == 0
+        communicator.mean([row], torch.zeros(2, device=communicator.device))
+
+
+@pytest.mark.parametrize(
+    ("ask", "then"),
+    [
+        (a_round, "cuda 2 begins"),
+        (Communicator.clock, "the host waits"),
+        (Communicator.barrier, "cpu 2 begins"),
+        (lambda own: own.gather_workers(torch.zeros(1)), "cpu 2 begins"),
+    ],
+)
+def test_a_round_of_fake_gpus_is_over_before_anything_waits_for_a_gpu(
+    two_gpus: Any, ask: Callable[[Communicator], Any], then: str
+) -> None:
+    """Else the host could wait for a GPU that waits for a lost one."""
+    communicator = Communicator(2, "cuda", "fast", processes=2)
+    a_round(communicator)
+    assert two_gpus["log"] == ["cuda 1 begins"]
+    ask(communicator)
+    assert two_gpus["log"][:3] == ["cuda 1 begins", "cuda 1 is over", then]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_who_is_asked_to_end_does_not_wait_for_a_lost_process(
+    two_gpus: Any, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A torchrun that is not ours kills what does not end in time, before it could say why."""
+    signals = iter([0, 0, 1])
+    communicator = Communicator(
+        2, device, "fast", processes=2, asked=lambda: next(signals, 1), timeout=300
+    )
+    monkeypatch.setattr(communicators, "ENDING_SECONDS", 0.1)
+    two_gpus["looks"] = float("inf")
+    since = time.monotonic()
+    with pytest.raises(ProcessLost, match="timed out"):
+        communicator.barrier()
+    assert 0.1 < time.monotonic() - since < 10
 
 
 def test_a_rank_that_lost_another_ends_at_once_on_a_fake_gpu(

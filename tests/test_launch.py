@@ -204,6 +204,39 @@ def test_exact_reduction_is_bitwise(prsgd: Command, tmp_path: Path) -> None:
     assert found[0][0].name == found[1][0].name
 
 
+SPAWNED = """
+from prsgd.cli.main import main
+from prsgd.config import plan
+
+plan._start_method = lambda machine, device, here, may_fork: "in_process" if here else "spawn"
+main()
+"""
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("processes", [1, 2])
+def test_spawned_processes_train_as_forked_ones_do(
+    processes: int, tmp_path: Path, cache: Path
+) -> None:
+    """A sweep, whose runs start as those on GPUs do."""
+    for out, command in (("forked", ["-m", "prsgd"]), ("spawned", ["-c", SPAWNED])):
+        few = [*SMALL, "epochs=1", "interval=2,5", f"processes={processes}", f"out={out}"]
+        done = subprocess.run(
+            [sys.executable, *command, "train", "-m", *few],
+            cwd=tmp_path,
+            env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert done.returncode == 0, done.stderr
+    for forked, spawned in zip(
+        folders(tmp_path / "forked"), folders(tmp_path / "spawned"), strict=True
+    ):
+        for name in ("metrics.csv", "rounds.csv"):
+            assert table(spawned, name).equals(table(forked, name))
+
+
 @pytest.mark.dist
 def test_joins_a_torchrun(prsgd: Command, tmp_path: Path, cache: Path) -> None:
     """Two agents, as on two machines, and the same curve as from our own agent."""

@@ -43,7 +43,7 @@ def test_a_checkpoint_that_cannot_be_read_is_not_damaged(
     run = small_run(algorithm=part("prsgd", interval=2))
     _, whole = train_here(run, "whole")
     for _ in range(2):
-        _, folder = train_here(run, "stopped", stopping_at(6))
+        _, folder = train_here(run, "stopped", stopping_at(4))
     before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*/*")}
     tables = (folder.path / "metrics.csv").read_bytes()
     with monkeypatch.context() as patch:
@@ -67,7 +67,7 @@ def test_a_table_that_cannot_be_read_is_not_damaged(
     from prsgd import run_folder
 
     run = small_run()
-    _, folder = train_here(run, "stopped", stopping_at(9))
+    _, folder = train_here(run, "stopped", stopping_at(5))
     monkeypatch.setattr(run_folder, "read_bytes", denied(name))
     with pytest.raises(UserError, match="cannot be read"):
         train_here(run, "stopped")
@@ -122,7 +122,7 @@ def test_no_method_is_done_with_a_model_that_is_not_finite(
 
 def test_what_lies_in_checkpoint_and_is_not_ours_stays(train_here: Trainer) -> None:
     run = small_run(algorithm=part("prsgd", interval=2))
-    _, folder = train_here(run, "stopped", stopping_at(6))
+    _, folder = train_here(run, "stopped", stopping_at(4))
     foreign = [".DS_Store", "000000010.bak", "000000099", ".000000001/notes", "000000003/notes"]
     (folder.checkpoints / "linked").symlink_to(folder.path)
     for name in foreign:
@@ -141,7 +141,7 @@ def test_a_checkpoint_folder_that_is_a_link_is_not_followed(
     train_here: Trainer, tmp_path: Path
 ) -> None:
     run = small_run()
-    _, folder = train_here(run, "stopped", stopping_at(9))
+    _, folder = train_here(run, "stopped", stopping_at(5))
     elsewhere = folder.checkpoints.rename(tmp_path / "elsewhere")
     (elsewhere / "000000001").mkdir()
     folder.checkpoints.symlink_to(elsewhere)
@@ -158,7 +158,7 @@ def test_a_table_that_is_a_link_is_not_written_through(
     train_here: Trainer, tmp_path: Path, name: str
 ) -> None:
     run = small_run()
-    _, folder = train_here(run, "stopped", stopping_at(9))
+    _, folder = train_here(run, "stopped", stopping_at(5))
     target = (folder.path / name).rename(tmp_path / "target.csv")
     (folder.path / name).symlink_to(target)
     text = target.read_bytes()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import part, small_run, table
+from conftest import numbers, part, small_run, table
 from safetensors.torch import load_file
 
 from prsgd import run_folder
@@ -91,7 +91,7 @@ def test_the_last_two_checkpoints_are_kept_and_damage_falls_back(
     run = small_run(algorithm=part("prsgd", interval=2))
     train_here(run, "whole")
     for _ in range(3):
-        _, folder = train_here(run, "stopped", stopping_at(6))
+        _, folder = train_here(run, "stopped", stopping_at(4))
     found = sorted(path.name for path in folder.checkpoints.iterdir())
     assert found == ["000000012", "000000018"]
     newest = folder.checkpoints / found[1] / "part-0.safetensors"
@@ -110,7 +110,7 @@ def test_without_a_whole_checkpoint_the_run_starts_anew(
 ) -> None:
     run = small_run()
     train_here(run, "whole")
-    _, folder = train_here(run, "stopped", stopping_at(9))
+    _, folder = train_here(run, "stopped", stopping_at(5))
     [path] = folder.checkpoints.iterdir()
     (path / "manifest.json").write_text('{"step": 9')
     capsys.readouterr()
@@ -133,7 +133,7 @@ def test_without_its_tables_a_run_starts_anew(
 ) -> None:
     run = small_run()
     train_here(run, "whole")
-    _, folder = train_here(run, "stopped", stopping_at(9))
+    _, folder = train_here(run, "stopped", stopping_at(5))
     (folder.path / "rounds.csv").unlink()
     if text:
         (folder.path / "rounds.csv").write_text(text)
@@ -149,7 +149,7 @@ def test_without_its_tables_a_run_starts_anew(
 def test_a_checkpoint_loads_on_any_number_of_processes(train_here: Callable) -> None:
     """Rows are found by worker, whoever hosts them."""
     run = small_run(workers=4, batch_size=2)
-    _, folder = train_here(run, "stopped", stopping_at(9))
+    _, folder = train_here(run, "stopped", stopping_at(5))
     [path] = folder.checkpoints.iterdir()
     everything = load_file(path / "part-0.safetensors")
     x = torch.zeros(2, everything["x.0"].numel())
@@ -164,7 +164,7 @@ def test_a_checkpoint_loads_on_any_number_of_processes(train_here: Callable) -> 
 def test_a_row_cut_short_after_the_checkpoint_costs_nothing(train_here: Callable) -> None:
     run = small_run(algorithm=part("minibatch"))
     train_here(run, "whole")
-    _, folder = train_here(run, "stopped", stopping_at(9))
+    _, folder = train_here(run, "stopped", stopping_at(5))
     with (folder.path / "rounds.csv").open("a") as file:
         file.write("17,0.5,2")
     assert train_here(run, "stopped")[0] == "done"
@@ -176,7 +176,7 @@ def test_tables_of_another_version_are_not_gone_on_with(
     train_here: Callable,
 ) -> None:
     """The record declares its columns, and a table has to have them."""
-    _, folder = train_here(small_run(), "stopped", stopping_at(9))
+    _, folder = train_here(small_run(), "stopped", stopping_at(5))
     measured = checkpoint.counters(folder.checkpoints, 16)["tables"]
     assert folder.damage(measured) == ""
     config = folder.path / "config.yaml"
@@ -220,7 +220,7 @@ def test_a_run_of_version_1_is_gone_on_with(
             old = [c for c in getattr(run_folder, columns) if c not in run_folder.NEW_COLUMNS]
             earlier.setattr(run_folder, columns, old)
         train_here(run, "whole")
-        _, folder = train_here(run, "stopped", stopping_at(9))
+        _, folder = train_here(run, "stopped", stopping_at(5))
     as_version_1(folder)
     assert build_run(RunFolder(folder.path).config()) == run
     assert train_here(run, "stopped")[0] == "done"
@@ -237,8 +237,8 @@ def test_damage_to_any_file_is_seen(train_here: Callable, tmp_path: Path) -> Non
     """200 files cut short or with a bit flipped: always the same curve, never another one."""
     run = small_run(algorithm=part("scaffold", interval=3), epochs=1)
     whole = train_here(run, "whole")[1]
-    train_here(run, "first", stopping_at(6))
-    _, stopped = train_here(run, "first", stopping_at(6))
+    train_here(run, "first", stopping_at(4))
+    _, stopped = train_here(run, "first", stopping_at(4))
     rng, seen = np.random.default_rng(0), 0
     for trial in range(200):
         victim = shutil.copytree(stopped.path, tmp_path / f"v{trial}")
@@ -268,7 +268,7 @@ def test_a_start_anew_forgets_the_checkpoints_of_before(train_here: Callable) ->
     for _ in range(2):
         _, folder = train_here(run, "stopped", stopping_at(15))
     (folder.path / "metrics.csv").unlink()
-    assert train_here(run, "stopped", stopping_at(5))[0] == "interrupted"
+    assert train_here(run, "stopped", stopping_at(4))[0] == "interrupted"
     assert [path.name for path in folder.checkpoints.iterdir()] == ["000000006"]
     assert train_here(run, "stopped")[0] == "done"
     assert table(folder).equals(table(RunFolder(folder.path.with_name("whole"))))
@@ -281,9 +281,9 @@ def test_a_non_finite_loss_ends_the_run_as_diverged(train_here: Callable) -> Non
     said = json.loads((folder.path / "status.json").read_text())
     assert said["status"] == "diverged"
     assert "the training loss is nan at step" in said["why"]
-    stopped_at = said["why"].rpartition(" ")[2]
-    assert table(folder)["step"].iloc[-1] == stopped_at
-    assert table(folder, "rounds.csv")["step"].iloc[-1] == stopped_at
+    in_the_next_round = int(said["why"].rpartition(" ")[2]) + 3
+    assert numbers(folder)["step"].iloc[-1] == in_the_next_round
+    assert numbers(folder, "rounds.csv")["step"].iloc[-1] == in_the_next_round
 
 
 @pytest.mark.parametrize("reduction", ["fast", "exact"])

@@ -18,7 +18,7 @@ Lines = Sequence[Mapping[str, str]]  # a row each, by column
 
 def show_plan(planned: Sequence[PlannedRun]) -> None:
     """What a dry run prints: what all runs have in common first, and then a table."""
-    measured: dict[str, float] = {}
+    measured: dict[str, estimate.Gradient] = {}
     lines, seconds = zip(*(forecast(own, measured) for own in planned), strict=True)
     settings = swept([p.run.as_dict() for p in planned])
     common = {k: v for k, v in lines[0].items() if all(line[k] == v for line in lines)}
@@ -39,10 +39,13 @@ def show_plan(planned: Sequence[PlannedRun]) -> None:
     say(f"{counted}, {left}; nothing was started")
 
 
-def forecast(planned: PlannedRun, measured: dict[str, float]) -> tuple[dict[str, str], float]:
-    """A line of the plan, and the seconds of training in it; `measured` is `estimate.seconds`'s."""
-    run, steps = planned.run, planned.steps
-    cost = estimate.communication(run, run.samples(), planned.sizes or estimate.sizes(run))
+def forecast(
+    planned: PlannedRun, measured: dict[str, estimate.Gradient]
+) -> tuple[dict[str, str], float]:
+    """A line of the plan, and the seconds of training in it; `measured` is of `estimate`."""
+    run, plan, steps = planned.run, planned.plan, planned.steps
+    sizes = planned.sizes or estimate.sizes(run)
+    cost = estimate.communication(run, run.samples(), sizes)
     about = "about " if cost.guessed else ""
     rounds, sent = f"{cost.rounds:,}", amount(cost.payload_bytes)
     if cost.group_rounds:
@@ -52,13 +55,17 @@ def forecast(planned: PlannedRun, measured: dict[str, float]) -> tuple[dict[str,
         sent += f", {amount(cost.burst.largest)} at once"
     status = planned.folder.status()[0]
     done = status in ENDED
-    seconds = (
-        0.0 if done else estimate.seconds(run, planned.plan, run.info(run.samples()), measured)
-    )
+    seconds, memory = 0.0, "-"
+    if not done:
+        gradient = estimate.gradient(run, plan, measured)
+        seconds = estimate.seconds(run, plan, run.info(run.samples()), gradient)
+        each = amount(estimate.process_memory(run, plan, sizes, gradient))
+        memory = f"about {each}" if plan.processes == 1 else f"about {plan.processes} × {each}"
     line = {
         "model": run.model.title,
         "data": run.data.name(),
-        "processes": f"{planned.plan.processes} × {planned.plan.threads} threads",
+        "processes": f"{plan.processes} × {plan.threads} threads",
+        "memory": memory,
         "steps": f"{steps:,}",
         "rounds": about + rounds,
         "sent": about + sent,

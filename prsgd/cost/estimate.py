@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from prsgd.algorithms.base import Algorithm
 from prsgd.algorithms.info import RunInfo
-from prsgd.config.plan import Plan
+from prsgd.config.plan import STREAMS, Plan
 from prsgd.config.schema import Run
 from prsgd.cost.counter import CommCounter
 from prsgd.distributed.placement import placement
 from prsgd.distributed.wire import BYTES_PER_NUMBER
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 FLOAT32 = 4  # bytes
 GRADIENTS = 5  # how many are measured; the median counts
+
+
+class Gradient(NamedTuple):
+    """What a worker's gradient takes here."""
+
+    seconds: float
+    activations: int  # bytes that the forward pass keeps for the backward pass
 
 
 def sizes(run: Run) -> list[int]:
@@ -41,6 +52,16 @@ def memory(run: Run, sizes: Sequence[int]) -> int:
     return FLOAT32 * run.workers * (2 + run.moments) * sum(sizes)
 
 
+def process_memory(run: Run, plan: Plan, sizes: Sequence[int], gradient: Gradient) -> int:
+    """Bytes of the process that hosts the most workers: their rows, and activations.
+
+    A GPU that replays graphs keeps those of several gradients at the same time.
+    """
+    hosted = max(map(len, placement(run.workers, plan.processes)))
+    at_once = min(STREAMS, hosted) if run.gradients == "graph" else 1
+    return memory(run, sizes) * hosted // run.workers + at_once * gradient.activations
+
+
 def communication(run: Run, samples: int, sizes: Sequence[int]) -> CommCounter:
     """All that the run will send: its algorithm runs on workers that only count.
 
@@ -57,22 +78,25 @@ def communication(run: Run, samples: int, sizes: Sequence[int]) -> CommCounter:
     return counted
 
 
-def seconds(run: Run, plan: Plan, info: RunInfo, measured: dict[str, float]) -> float:
-    """Seconds of training, from a few gradients measured here; communication is left out.
-
-    `measured` keeps what a gradient takes, as the runs of a sweep often have the same.
-    """
-    alike = run.model, run.data, run.task, run.batch_size, plan.threads, plan.device, plan.precision
-    if (key := repr(alike)) not in measured:
-        measured[key] = _gradient_seconds(run, plan)
+def seconds(run: Run, plan: Plan, info: RunInfo, gradient: Gradient) -> float:
+    """Seconds of training; communication is left out."""
     draws = _draws_of_each(run.algorithm, info)
     hosted = placement(run.workers, plan.processes)
     busiest = max(sum(draws[worker] for worker in workers) for workers in hosted)
-    return busiest * measured[key]
+    return busiest * gradient.seconds
 
 
-def _gradient_seconds(run: Run, plan: Plan) -> float:
-    """The median of a few."""
+def gradient(run: Run, plan: Plan, measured: dict[str, Gradient]) -> Gradient:
+    """What one takes. `measured` keeps it, as the runs of a sweep often have the same."""
+    alike = run.model, run.data, run.task, run.batch_size, run.accumulate
+    key = repr((*alike, plan.threads, plan.device, plan.precision))
+    if key not in measured:
+        measured[key] = _measured(run, plan)
+    return measured[key]
+
+
+def _measured(run: Run, plan: Plan) -> Gradient:
+    """The median of the seconds of a few."""
     import torch
 
     torch.set_num_threads(plan.threads)
@@ -84,15 +108,31 @@ def _gradient_seconds(run: Run, plan: Plan) -> float:
     for p in model.parameters():
         if p.dim() == 4:
             p.data = p.data.contiguous(memory_format=torch.channels_last)
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}  # bytes by address
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def one() -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            return run.task.loss(model, batch)
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = one()
+    activations = sum(kept.values()) // run.accumulate
+    torch.autograd.backward(loss)
     laps = []
     for _ in range(GRADIENTS):
         start = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            loss = run.task.loss(model, batch)
+        loss = one()
         torch.autograd.backward(loss)
         loss.item()
         laps.append(time.perf_counter() - start)
-    return sorted(laps)[GRADIENTS // 2]
+    return Gradient(sorted(laps)[GRADIENTS // 2], activations)
 
 
 def _draws_of_each(algorithm: Algorithm, info: RunInfo) -> list[int]:

@@ -8,12 +8,12 @@ numbers, records) goes through `all_reduce_sum` and what is built on it, always 
 from __future__ import annotations
 
 import copy
-import math
 import os
 import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from prsgd.distributed.heartbeat import Heartbeat
 from prsgd.distributed.meeting import Meeting
+from prsgd.distributed.pending import Stopwatch
 from prsgd.distributed.placement import groups_of, hosts, placement, sharing
 from prsgd.distributed.reduction import Reduction, exact_mean, fast_mean
 from prsgd.distributed.wire import BYTES_PER_NUMBER
@@ -31,6 +32,7 @@ from prsgd.errors import LOST, ProcessLost, UserError
 SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 200e-6  # seconds between two looks at a collective
 MARGIN = timedelta(seconds=60)  # before NCCL ends a process whose collective timed out
 GONE_SECONDS = 1.0  # after which a process that waits looks for peers that have ended
+ENDING_SECONDS = 20.0  # as torchrun kills what has not ended 30 seconds after SIGTERM
 
 
 class Mean(NamedTuple):
@@ -39,7 +41,7 @@ class Mean(NamedTuple):
     means: list[Tensor]  # (D,) for each part; the next collective mean overwrites them
     control: Tensor | None  # the control numbers of all processes, summed
     payload_bytes: int  # bytes that one worker handed over
-    seconds: float  # of the all-reduce, waiting for other processes included
+    watch: Stopwatch  # of the all-reduces, waiting for other processes included
 
 
 def gpu_number(device: torch.device) -> int:
@@ -59,8 +61,12 @@ class Communicator:
         processes: int = 1,
         timeout: float = 300.0,
         meeting: Meeting | None = None,
+        asked: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`meeting` is where the ranks of an agent of our own meet; others have torchrun's."""
+        """`meeting` is where the ranks of an agent of our own meet; others have torchrun's.
+
+        `asked` tells whether this process was asked to end.
+        """
         self.workers = workers
         self.averaged = workers  # those whose mean is taken
         self.shares: Tensor | None = None  # (K, 1): 1 for each of them that is hosted, and else 0
@@ -72,6 +78,8 @@ class Communicator:
         self.reduction = Reduction(reduction)
         self._gloo: dist.ProcessGroup | None = None
         self._meeting = meeting
+        self._asked = asked
+        self._under_way: list[Any] = []  # a collective that a GPU does while the CPU goes on
         if device == "cuda":
             sees_all = torch.cuda.device_count() > 1  # GPUs of its machine, or else its own only
             local = int(os.environ.get("LOCAL_RANK", 0)) if sees_all else 0
@@ -119,17 +127,17 @@ class Communicator:
     def aside(self) -> Communicator:
         """The same processes once more: what goes through it may be under way beside the rest."""
         other = copy.copy(self)
-        other._buffers = {}
+        other._buffers, other._under_way = {}, []
         if self.processes > 1:
             other._group = dist.new_group(timeout=self.timeout)  # type: ignore[assignment]
         return other
 
-    def close(self, lost: bool = False) -> None:
-        """Leave the others; after a process was `lost` NCCL may wait for it for ever."""
+    def close(self, failed: bool = False) -> None:
+        """Leave the others; after a failure NCCL may wait for them for ever."""
         if self.processes > 1:
             if self._meeting:
                 self._meeting.leave(self.rank)
-            if not lost or self.device.type == "cpu":
+            if not failed or self.device.type == "cpu":
                 dist.destroy_process_group()
 
     def enter_step(self, t: int) -> None:
@@ -138,6 +146,7 @@ class Communicator:
 
     def clock(self) -> float:
         """Seconds, once all work that this thread has queued is done."""
+        self.catch_up()
         if self.device.type == "cuda":
             torch.cuda.current_stream().synchronize()
         return time.perf_counter()
@@ -163,11 +172,15 @@ class Communicator:
         return self._mean(parts, self.averaged, control, self._group)
 
     def group_means(self, parts: list[Tensor], size: int) -> Iterator[tuple[slice, Mean]]:
-        """The same within each group of `size` workers: hosted rows, and their group's mean."""
+        """The same within each group of `size` workers: hosted rows, and their group's mean.
+
+        All of them have the same watch.
+        """
         silent = torch.empty(0, device=self.device)
+        watch = Stopwatch(self.device)
         for rows, group in self.subgroups(size):
             mine = [part[rows] for part in parts]
-            yield rows, self._mean(mine, size, silent, group, alone=group is None)
+            yield rows, self._mean(mine, size, silent, group, watch, alone=group is None)
 
     def subgroups(self, size: int) -> list[tuple[slice, dist.ProcessGroup | None]]:
         """The hosted rows of each group of `size`, and its processes (None: this one alone)."""
@@ -192,17 +205,16 @@ class Communicator:
         workers: int,
         control: Tensor,
         group: dist.ProcessGroup | None = None,
+        watch: Stopwatch | None = None,
         alone: bool = False,
     ) -> Mean:
         """The mean over `workers`, whom all processes host, or those of a group, or this alone."""
-        seconds = 0.0
+        watch = watch or Stopwatch(self.device)
 
         def all_reduce(tensor: Tensor, operation: str) -> None:
-            nonlocal seconds
             if self.processes > 1 and not alone:
-                start = self.clock()
-                self._all_reduce(tensor, operation, group)
-                seconds += self.clock() - start
+                with watch.running():
+                    self._all_reduce(tensor, operation, group)
 
         if self.reduction is Reduction.FAST:
             size, dtype = len(parts) * parts[0].shape[1] + len(control), parts[0].dtype
@@ -215,28 +227,28 @@ class Communicator:
             means, heard = exact_mean(parts, workers, control, all_reduce)
             bytes_per_number = BYTES_PER_NUMBER["exact"]
         payload = bytes_per_number * sum(mean.numel() for mean in means)
-        return Mean(means, heard, payload, seconds)
+        return Mean(means, heard, payload, watch)
 
-    def exchange(self, pieces: list[Tensor], sizes: list[int]) -> tuple[list[Tensor], float]:
-        """Give bytes to each process and receive sizes[rank] bytes of each; and the seconds."""
+    def exchange(self, pieces: list[Tensor], sizes: list[int], watch: Stopwatch) -> list[Tensor]:
+        """Give bytes to each process and receive sizes[rank] bytes of each, as the watch runs."""
         if self.processes == 1:
-            return pieces, 0.0
+            return pieces
         received = torch.empty(sum(sizes), dtype=torch.uint8, device=self.device)
-        given, start = torch.cat(pieces), self.clock()
-        lengths = [len(piece) for piece in pieces]
-        self._collective(
-            lambda: dist.all_to_all_single(
-                received, given, sizes, lengths, group=self._group, async_op=True
-            ),
-            self._group,
-        )
-        return [*torch.split(received, sizes)], self.clock() - start
+        given, lengths = torch.cat(pieces), [len(piece) for piece in pieces]
+        with watch.running():
+            self._collective(
+                lambda: dist.all_to_all_single(
+                    received, given, sizes, lengths, group=self._group, async_op=True
+                ),
+                self._group,
+            )
+        return [*torch.split(received, sizes)]
 
     # what everything else sends -----------------------------------------------------------------
 
     def all_reduce_sum(self, values: Tensor) -> Tensor:
         """The sum over processes, in float64 on the CPU; exact where at most one term is not 0."""
-        total = values.detach().to("cpu", torch.float64)
+        total = self._on_cpu(values)
         if self._gloo is not None:
             total = total.clone()
             self._all_reduce(total, "sum", self._gloo)
@@ -248,30 +260,58 @@ class Communicator:
         self._collective(lambda: dist.all_reduce(tensor, reduce, group=group, async_op=True), group)
 
     def _collective(self, start: Callable[[], Any], group: dist.ProcessGroup | None) -> None:
-        """Start it and wait; raises `ProcessLost` where a process does not take part."""
-        try:
+        """Start it and wait; raises `ProcessLost` where a process does not take part.
+
+        On a GPU only what is launched later waits for it, and the CPU for the one before it: when
+        the CPU waits for all that was launched, no collective may be among it that never ends.
+        """
+        self.catch_up()
+        with self._missing():
             self._heartbeat.beat(self._step, everyone=group in (None, self._gloo))
-            if self._group is not None:
+            if self.device.type == "cuda" and group is not self._gloo:
+                self._under_way.append(start())
+                self._under_way[0].wait()
+            elif self._group is not None:
                 start().wait()  # without a look at it, which would cost who computes
             else:
                 self.wait(start())
+
+    def catch_up(self) -> None:
+        """Wait for the collective that a GPU was given; raises `ProcessLost` as well."""
+        if self._under_way:
+            with self._missing():
+                self.wait(self._under_way[0])
+            self._under_way.clear()
+
+    @contextmanager
+    def _missing(self) -> Iterator[None]:
+        """A backend's error means that a process is lost."""
+        try:
+            yield
         except RuntimeError as error:
             raise ProcessLost(self._heartbeat.missing(str(error))) from error
+
+    def _on_cpu(self, values: Tensor) -> Tensor:
+        """(...) in float64, which no later change of `values` changes on a GPU."""
+        self.catch_up()
+        return values.detach().to("cpu", torch.float64)
 
     def wait(self, work: Any) -> Any:
         """What a collective's `wait` returns, once it is done.
 
-        Signals are heard meanwhile, and peers that end are missed.
-
-        A backend may raise an error of the collective only here, or wait for a dead peer for ever.
+        Signals are heard meanwhile, and peers that end are missed. Where others come too late, or
+        not before an agent kills this process, which was asked to end, they count as lost: a
+        backend may wait for a dead peer for ever.
         """
         pause, looked = SHORTEST_PAUSE, time.monotonic()
-        speaks = self.processes == 1 or self.device.type == "cpu"  # gloo raises an error itself
-        latest = math.inf if speaks else looked + self.timeout.total_seconds()
+        alone, is_asked = self.processes == 1, False
+        latest = looked + self.timeout.total_seconds()
         while not work.is_completed():
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-            if time.monotonic() > latest:
+            if not is_asked and not self._meeting and self._asked():
+                is_asked, latest = True, min(latest, time.monotonic() + ENDING_SECONDS)
+            if time.monotonic() > latest and not alone:
                 raise ProcessLost(self._heartbeat.missing("timed out"))
             if self._meeting and time.monotonic() - looked > GONE_SECONDS:
                 looked = time.monotonic()
@@ -283,7 +323,7 @@ class Communicator:
         """(K, ...) values of the hosted workers to (N, ...) of all, in worker order, float64."""
         everyone = torch.zeros(self.workers, *rows.shape[1:], dtype=torch.float64)
         hosted = slice(self.local_workers.start, self.local_workers.stop)
-        everyone[hosted] = rows.detach().to("cpu", torch.float64)
+        everyone[hosted] = self._on_cpu(rows)
         return self.all_reduce_sum(everyone)
 
     def of_worker_0(self, value: Tensor) -> Tensor:
@@ -305,7 +345,7 @@ class Communicator:
 
     def sync_control(self, control: Tensor, *more: float) -> tuple[Tensor, list[float]]:
         """The sums over processes of the control numbers, without a mean, and of `more`."""
-        total = self.all_reduce_sum(torch.tensor([*control.tolist(), *more]))
+        total = self.all_reduce_sum(torch.tensor([*self._on_cpu(control).tolist(), *more]))
         return total[: len(control)], total[len(control) :].tolist()
 
     def barrier(self) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from prsgd.distributed.codes import in_blocks
 from prsgd.distributed.communicator import Communicator, Mean
 from prsgd.distributed.compression import BLOCK, FLOAT32, INDEX, Dense, Lossy, RandomK, TopK
+from prsgd.distributed.pending import Stopwatch
 from prsgd.distributed.reduction import Reduction
 from prsgd.rng import Purpose, generator
 
@@ -92,20 +93,22 @@ def _in_shards(
     bounds = [len(inside) * rank // len(ranks) for rank in (*ranks, len(ranks))]
     shards = [slice(bounds[rank], bounds[rank + 1]) for rank in ranks]
     mine, uniforms = shards[communicator.rank], _uniforms(compressor, inside, [*where, OF_ALL])
-    total, heard, there = _sum_of_shard(compressor, communicator, packed, sent, shards, control)
+    watch = Stopwatch(packed.device)
+    total, heard = _sum_of_shard(compressor, communicator, packed, sent, shards, control, watch)
     mean = (total / communicator.averaged).float() * inside[mine]
     back = packed.new_empty(0, compressor.block_bytes)
     if len(mean):
         back = compressor.pack(mean, counts[mine], None if uniforms is None else uniforms[mine])
-    pieces, back_again = communicator.exchange(
+    pieces = communicator.exchange(
         [_bytes(back) for _ in ranks],
         [(shard.stop - shard.start) * compressor.block_bytes for shard in shards],
+        watch,
     )
     whole = compressor.unpack(torch.cat(pieces).view(-1, compressor.block_bytes))
     means = [own.flatten()[:size].to(parts[0]) for own in whole.chunk(len(parts))]
     payload = len(parts) * compressor.message_bytes(size)
     messages = [own.flatten(1)[:, :size].to(parts[0]) for own in sent.chunk(len(parts), 1)]
-    return Arrived(Mean(means, heard, payload, there + back_again), messages)
+    return Arrived(Mean(means, heard, payload, watch), messages)
 
 
 def _sum_of_shard(
@@ -115,8 +118,9 @@ def _sum_of_shard(
     sent: Tensor,
     shards: list[slice],
     control: Tensor,
-) -> tuple[Tensor, Tensor, float]:
-    """The sum over workers of this process's shard (b, 256), that of the control, and seconds."""
+    watch: Stopwatch,
+) -> tuple[Tensor, Tensor]:
+    """The sum over workers of this process's shard (b, 256), and that of the control."""
     hosted = [len(workers) for workers in communicator.placed]
     is_sum = [_sum_is_smaller(communicator, k, compressor.block_bytes, BLOCK) for k in hosted]
     is_ours = is_sum[communicator.rank]
@@ -128,9 +132,10 @@ def _sum_of_shard(
         for k, summed in zip(hosted, is_sum, strict=True)
     ]
     sizes = [k * b * width for k, b, width in shapes]
-    pieces, seconds = communicator.exchange(
+    pieces = communicator.exchange(
         [torch.cat([_bytes(ours[:, shard]), tail]) for shard in shards],
         [size + len(tail) for size in sizes],
+        watch,
     )
     total = torch.zeros(owned, BLOCK, dtype=_sum_type(communicator), device=sent.device)
     heard = torch.zeros_like(control)
@@ -138,7 +143,7 @@ def _sum_of_shard(
         for message in piece[:size].view(shape):
             total += _floats(message) if summed else compressor.unpack(message)
         heard += _floats(piece[size:])
-    return total, heard, seconds
+    return total, heard
 
 
 def _uniforms(compressor: Dense, like: Tensor, where: list[int]) -> Tensor | None:
@@ -167,8 +172,9 @@ def _gathered(
     tail = _bytes(control.float())
     own = torch.cat([_bytes(places.int()), _bytes(values.float()), tail])
     counts = [len(workers) * m * kept for workers in communicator.placed]
-    pieces, seconds = communicator.exchange(
-        [own] * communicator.processes, [(FLOAT32 + INDEX) * k + len(tail) for k in counts]
+    watch = Stopwatch(rows.device)
+    pieces = communicator.exchange(
+        [own] * communicator.processes, [(FLOAT32 + INDEX) * k + len(tail) for k in counts], watch
     )
     total = torch.zeros(m, size, dtype=_sum_type(communicator), device=rows.device)
     heard = torch.zeros_like(control)
@@ -179,7 +185,7 @@ def _gathered(
             total.scatter_add_(1, place, what.to(total))
         heard += _floats(more)
     means = [*(total / communicator.averaged).to(parts[0])]
-    return Arrived(Mean(means, heard, message, seconds), messages)
+    return Arrived(Mean(means, heard, message, watch), messages)
 
 
 # sparse, the same places for all: a sum of what is there --------------------------------------

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from prsgd.distributed.burst import Burst
 from prsgd.distributed.communicator import Mean
+from prsgd.distributed.pending import Arriving, Stopwatch
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Round:
     step: int
     group: int | None  # workers in a group; None for all
     payload_bytes: int  # bytes that one worker handed over
-    seconds: float  # of the all-reduce, waiting for other processes included
-    control: Tensor | None  # (2,), summed over all processes; None for groups
+    watch: Stopwatch  # of the all-reduces, waiting for other processes included
+    control: Arriving | None  # (2,), summed over all processes; None for groups
     drifts: Tensor | None  # (K,), |x_i - mean|^2 before it; None where no x_i was averaged
     local_steps: list[int]  # steps of each of the N workers since the last round
     delay: int = 0  # steps after which its mean is used
@@ -37,8 +38,8 @@ class Round:
         download_bytes: int = 0,
     ) -> Round:
         """The round that brought this mean."""
-        control = None if found.control is None else found.control.clone()
-        sent = found.payload_bytes, found.seconds
+        control = None if found.control is None else Arriving(found.control)
+        sent = found.payload_bytes, found.watch
         return Round(step, group, *sent, control, drifts, local_steps, delay, download_bytes)
 
 
@@ -67,7 +68,7 @@ class Ledger:
     def append(self, round: Round) -> None:
         self.open.append(round)
 
-    def control_of(self, step: int) -> Tensor | None:
+    def control_of(self, step: int) -> Arriving | None:
         """What all processes said in the last round of all workers in `step`; None without one."""
         for round in reversed(self.open):
             if round.step != step:

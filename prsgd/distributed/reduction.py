@@ -52,9 +52,7 @@ def exact_mean(
     all_reduce(peaks, "max")
     control = control.double()
     all_reduce(control, "sum")
-    if not bool(torch.isfinite(peaks).all()):
-        unknown = [torch.full_like(part[0], torch.nan) for part in parts]
-        return unknown, torch.full_like(control, torch.inf)
+    unknown = ~torch.isfinite(peaks).all()
     bits = 62 - ceil(log2(workers)) - torch.frexp(peaks).exponent.double()
     scales = torch.exp2(bits)
     fixed = torch.stack(
@@ -65,7 +63,7 @@ def exact_mean(
     )
     all_reduce(fixed, "sum")
     means = [
-        (total.double() / scale / workers).to(part.dtype)
+        (total.double() / scale / workers).masked_fill_(unknown, torch.nan).to(part.dtype)
         for total, scale, part in zip(fixed, scales, parts, strict=True)
     ]
-    return means, control
+    return means, control.masked_fill(unknown, torch.inf)

@@ -22,7 +22,7 @@ def close_rounds(ledger: Ledger, communicator: Communicator) -> list[dict[str, A
     if not rounds:
         return []
     times = torch.zeros(communicator.processes, len(rounds))
-    times[communicator.rank] = torch.tensor([r.seconds for r in rounds])
+    times[communicator.rank] = torch.tensor([r.watch.seconds for r in rounds])
     times = communicator.all_reduce_sum(times)
     nothing = torch.zeros(len(communicator.local_workers), device=communicator.device)
     drifts = torch.stack([nothing if r.drifts is None else r.drifts for r in rounds], 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prsgd.config.plan import Job, Plan
 from prsgd.console import print_error
-from prsgd.errors import LOST, ProcessLost
+from prsgd.errors import LOST
 from prsgd.launch.memory import keep_freed_memory
 from prsgd.run_folder import RunFolder
 from prsgd.training.interrupt import Interrupt
@@ -27,12 +27,12 @@ def work(job: Job, interrupt: Interrupt, meeting: Meeting | None = None) -> int:
 
         try:
             outcome = train(job, interrupt, meeting)
-        except Exception as error:
+        except Exception:
             if not job.plan.has_agent:
                 print_failure(RunFolder(job.folder))
-            if isinstance(error, ProcessLost) and job.plan.device == "cuda":
+            if job.plan.device == "cuda" and job.plan.processes > 1:
                 sys.stdout.flush()
-                os._exit(CODES["failed"])  # NCCL waits for a collective that never ends
+                os._exit(CODES["failed"])  # NCCL may wait for a collective that never ends
             return CODES["failed"]
     return 128 + outcome.signal if outcome.signal else CODES[outcome.status]
 

@@ -13,6 +13,7 @@ from prsgd.distributed.communicator import Communicator, Mean
 from prsgd.distributed.compression import FLOAT32
 from prsgd.distributed.late import Late
 from prsgd.distributed.ledger import Round
+from prsgd.distributed.pending import Stopwatch
 from prsgd.training.differences import Differences
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Columns:
 
         def work() -> Mean:
             found = self._mean(copies, silent, t, aside)
+            aside.catch_up()
             return found._replace(means=[mean.clone() for mean in found.means])
 
         x = copies[0].rows if parts[0].rows is self.x else None
@@ -101,13 +103,13 @@ class Columns:
         if self._under_way is None:
             return
         late, t, delay, x, steps = self._under_way
-        start = self.workers.communicator.clock()
-        found: Mean = self.workers.communicator.wait(late)
-        seconds = self.workers.communicator.clock() - start
+        watch = Stopwatch(self.x.device)
+        with watch.running():
+            found: Mean = self.workers.communicator.wait(late)
         for place, mean in enumerate(found.means):
             self.replicated(f"{LATE}/mean{place}").copy_(mean)
         self.scalars[LATE] = len(found.means)
-        self._enter(found._replace(seconds=seconds, control=None), x, t, delay, steps)
+        self._enter(found._replace(watch=watch, control=None), x, t, delay, steps)
         self._under_way = None
 
     @torch.no_grad()

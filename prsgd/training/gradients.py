@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from prsgd.config.plan import STREAMS
 from prsgd.tasks.base import Nest, blank, leaves, parts_of_nest, row_of_nest, shapes
 from prsgd.training.buffers import buffers
 
 if TYPE_CHECKING:
     from prsgd.training.workers import RowWorkers
 
-STREAMS = 4  # rows that a GPU computes at the same time; each has activations of its own
 WARM_UPS = 3  # as torch.cuda.make_graphed_callables has it
 
 
@@ -57,7 +57,7 @@ class Graphs(Loop):
         super().__init__(workers)
         self.inputs: Nest = None  # (K, b, ...)
         self.replays: list[Callable[[], None]] = []
-        self.lanes: list[Any] = []  # streams, each with the memory that its graphs share
+        self.lanes: list[Any] = []  # streams, each with the activations that its graphs share
         if workers.x.is_cuda:
             count = min(STREAMS, len(workers.x))
             self.lanes = [_lane(workers.x.device) for _ in range(count)]

@@ -43,7 +43,7 @@ def loop(
 ) -> Outcome:
     """The steps start + 1 .. T: compute gradients, let the algorithm step, measure where due."""
     algorithm, workers, metrics = session.run.algorithm, session.workers, session.metrics
-    heard_at, loss = start, None
+    loss = None
     if start == 0:
         session.measure(0)
     session.clock.start()
@@ -56,16 +56,15 @@ def loop(
         if after_step:
             with session.clock.paused():
                 after_step()
-        control = session.measure(t) if metrics.due(t) else session.control(t, heard_at)
+        heard = session.measure(t) if metrics.due(t) else session.listen(t)
         session.progress(t, loss)
-        if control is None:
+        if heard is None:
             continue
-        heard_at, (loss_sum, signal) = t, control.tolist()
-        loss = metrics.mean_loss(t, loss_sum) or loss
-        if not math.isfinite(loss_sum):
-            return session.diverged(t, loss_sum)
-        if signal and t < session.steps:
-            return session.interrupted(t, signal)
+        loss = metrics.mean_loss(heard.t, heard.loss_sum) or loss
+        if not math.isfinite(heard.loss_sum):
+            return session.diverged(t, heard)
+        if heard.signal and t < session.steps:
+            return session.interrupted(t, heard.signal)
     return session.done()
 
 
@@ -75,7 +74,7 @@ def train(job: Job, interrupt: Callable[[], int], meeting: Meeting | None = None
     `interrupt` is asked before every step for the weight of a signal that came, 0 for none.
     `meeting` is where the ranks of an agent of our own find each other.
     """
-    communicator, lost = None, False
+    communicator, failed = None, False
     try:
         with leaving(interrupt):
             communicator = Communicator(
@@ -85,16 +84,17 @@ def train(job: Job, interrupt: Callable[[], int], meeting: Meeting | None = None
                 job.plan.processes,
                 job.run.timeout,
                 meeting,
+                interrupt,
             )
         with device_settings(job.plan, job.run.reduction):
             return _train(communicator, job, interrupt)
     except Exception as error:
-        lost = isinstance(error, ProcessLost)
+        failed = True
         record_failure(RunFolder(job.folder), error)  # first, as others then report a lost process
         raise
     finally:
         if communicator is not None:
-            communicator.close(lost)
+            communicator.close(failed)
 
 
 def _train(communicator: Communicator, job: Job, interrupt: Callable[[], int]) -> Outcome:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prsgd.config.plan import Job
+from prsgd.distributed.pending import Arriving
 from prsgd.run_folder import RunFolder
 from prsgd.tasks.base import Bound
 from prsgd.training.checkpoint import Checkpoints
@@ -24,6 +25,14 @@ CODED_MOMENTS = (
     "momentum_at_sync=keep sends none"
 )
 SILENT_GRADIENTS = 32  # of all workers, after which all processes exchange control numbers
+
+
+class Heard(NamedTuple):
+    """What all processes said in step t, summed over them."""
+
+    t: int
+    loss_sum: float  # of the losses since the last row
+    signal: float  # the weights of signals
 
 
 class Session:
@@ -42,6 +51,8 @@ class Session:
         self.checkpoints = Checkpoints(folder, workers, self.metrics, self.run.checkpoint_seconds)
         self.judged = False  # whether it has been said that the run learns nothing, if it does not
         self.silent_steps = max(1, SILENT_GRADIENTS // self.run.workers)
+        self._said: tuple[int, Arriving] | None = None  # in which step, and what, in the last round
+        self._spoken_at = 0  # step
 
     def resume(self) -> int:
         """Take up the newest checkpoint, or start anew; returns the step to go on from."""
@@ -58,6 +69,7 @@ class Session:
 
     def start(self, step: int) -> None:
         """Training goes on after `step`."""
+        self._spoken_at = step
         if warning := self.run.algorithm.warning(self.metrics.info):
             self.note(warning)
         averages = getattr(self.run.algorithm, "momentum_at_sync", "keep") == "average"
@@ -66,12 +78,12 @@ class Session:
         for tracker in self.trackers:
             tracker.start(self.job, self.steps, step, self.workers.ledger)
 
-    def measure(self, t: int) -> Tensor:
+    def measure(self, t: int) -> Heard:
         """Evaluate the consensus after step t, log a row, and keep a checkpoint where one is due.
 
-        What is under way is waited for, and used when it is due. Returns the control numbers,
-        summed over all processes. Their loss is NaN where the state or the loss of the consensus
-        is not finite; then there is no checkpoint and no saved model.
+        What is under way is waited for, and used when it is due. The loss that is heard is NaN
+        where the state or the loss of the consensus is not finite; then there is no checkpoint and
+        no saved model.
         """
         self.workers.settle()
         with self.clock.paused():
@@ -81,7 +93,7 @@ class Session:
             due = self.communicator.is_main and self.checkpoints.due(t)
             control, [save] = self.communicator.sync_control(self.workers.control(), due)
             is_finite = self.workers.is_finite() and isfinite(row["consensus_train_loss"])
-            if not is_finite or not (heard is None or heard.isfinite().all()):
+            if not is_finite or not (heard is None or all(map(isfinite, heard.tolist()))):
                 control[0] = torch.nan
             self.metrics.begin_row(t)
             for tracker in self.trackers:
@@ -92,7 +104,8 @@ class Session:
                     self._save_model(model)
                 if save:
                     self.checkpoints.save(t)
-        return control
+        self._said, self._spoken_at = None, t
+        return Heard(t, *control.tolist())
 
     def _warn_of_chance(self, row: dict[str, Any]) -> None:
         """Say once, after an epoch, that what was learned is no better than guessing."""
@@ -117,11 +130,11 @@ class Session:
             {name: own.cpu().clone(memory_format=whole) for name, own in state.items()}, path
         )
 
-    def diverged(self, t: int, loss: float) -> Outcome:
-        """The run ends in step t, as this sum of losses is not finite; a last row says where."""
+    def diverged(self, t: int, heard: Heard) -> Outcome:
+        """The run ends in step t, as its loss is not finite; a last row says where."""
         if not self.metrics.due(t):
             self.measure(t)
-        return Outcome("diverged", f"the training loss is {loss} at step {t}")
+        return Outcome("diverged", f"the training loss is {heard.loss_sum} at step {heard.t}")
 
     def interrupted(self, t: int, weight: float) -> Outcome:
         """The run ends in step t by a signal, and keeps everything that step t + 1 needs."""
@@ -138,15 +151,21 @@ class Session:
             return Outcome("done")
         return Outcome("diverged", f"the model is not finite at step {self.steps}")
 
-    def control(self, t: int, heard_at: int) -> Tensor | None:
-        """What all processes said in step t, summed; None where they had no reason to speak.
+    def listen(self, t: int) -> Heard | None:
+        """What all processes have said by step t; None where nothing new is known.
 
-        They last heard from each other in step `heard_at`.
+        What they say in a round is read in the next one, so that nobody waits for a GPU. Where
+        there was no round for long they speak without one.
         """
-        control = self.workers.ledger.control_of(t)
-        if control is None and t - heard_at >= self.silent_steps:
-            control, _ = self.communicator.sync_control(self.workers.control())
-        return control
+        said = self.workers.ledger.control_of(t)
+        if said is not None:
+            before, self._said, self._spoken_at = self._said, (t, said), t
+            return before and Heard(before[0], *before[1].tolist())
+        if t - self._spoken_at < self.silent_steps:
+            return None
+        self._said, self._spoken_at = None, t  # what is said now contains it
+        control, _ = self.communicator.sync_control(self.workers.control())
+        return Heard(t, *control.tolist())
 
     def progress(self, t: int, loss: float | None) -> None:
         """Show that step t is done; `loss` is the last that is known."""

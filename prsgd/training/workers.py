@@ -312,13 +312,13 @@ class RowWorkers:
 
     def _group_round(self, parts: list[Tensor], size: int) -> None:
         """One round within groups: every row of the parts becomes its group's mean."""
-        drifts, seconds = self.x.new_empty(len(self.x)), 0.0
+        drifts = self.x.new_empty(len(self.x))
         for rows, found in self.communicator.group_means(parts, size):
             drifts[rows] = self.squared_distances(self.x[rows], found.means[0])
-            seconds += found.seconds
             for part, mean in zip(parts, found.means, strict=True):
                 part[rows] = mean
-        steps, found = self.take_local_steps(), found._replace(seconds=seconds, control=None)
+        found = found._replace(control=None)
+        steps = self.take_local_steps()
         self.ledger.append(Round.of(found, self.t, drifts, steps, group=size))
 
     def take_local_steps(self) -> list[int]:
