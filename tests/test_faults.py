@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -524,3 +525,25 @@ def test_a_host_goes_and_comes_back(tmp_path: Path, cache: Path) -> None:
     [found], [whole] = folders(tmp_path / "hosts"), folders(tmp_path / "whole")
     assert_same(found, whole)
     assert json.loads((found / "environment.json").read_text())["processes"] == 2
+
+
+@pytest.mark.dist
+@pytest.mark.faults
+def test_a_torchrun_that_is_ended_leaves_a_reason_though_a_rank_hangs(
+    tmp_path: Path, cache: Path
+) -> None:
+    """The other waits for it, and torchrun kills both 30 seconds after it has asked them to end."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    agent = subprocess.Popen(
+        [*torchrun, "-m", "prsgd", "train", *SMALL, "epochs=3000", "out=asked"],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"},
+    )
+    wait_until(lambda: metrics_text(tmp_path / "asked").count("\n") > 3)
+    os.kill(children(agent.pid)[-1], signal.SIGSTOP)
+    agent.terminate()
+    assert agent.wait(timeout=60) != 0
+    [folder] = folders(tmp_path / "asked")
+    status, why = RunFolder(folder).status()
+    assert status == "failed"
+    assert re.fullmatch(r"a process was lost: rank 0 waited in step \d+; .*", why)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,6 +61,17 @@ def test_a_gpu_trains_as_a_cpu_does(prsgd: Command, tmp_path: Path) -> None:
     assert losses[0].to_list() == pytest.approx(losses[1].to_list(), rel=2e-3)
 
 
+def test_graphs_train_as_the_loop_does(prsgd: Command, tmp_path: Path) -> None:
+    """In float32 the first epoch's losses differ by rounding only."""
+    for gradients in ("loop", "graph"):
+        more = ("precision=fp32", f"gradients={gradients}", f"out={gradients}")
+        done = prsgd("train", *SMALL, *more)
+        assert done.returncode == 0, done.stderr
+    [loop], [graph] = folders(tmp_path / "loop"), folders(tmp_path / "graph")
+    losses = [numbers(folder)["consensus_train_loss"].iloc[:2] for folder in (loop, graph)]
+    assert losses[1].to_list() == pytest.approx(losses[0].to_list(), rel=2e-3)
+
+
 WORLD_OF_ONE = """
 import torch, torch.distributed as dist
 device = torch.device("cuda", 0)
@@ -82,20 +94,30 @@ def test_nccl_in_a_world_of_one() -> None:
     assert done.stdout.startswith("NCCL"), done.stderr
 
 
-several = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
-ON_TWO = [*(key for key in SMALL if not key.startswith("processes=")), "processes=2"]
+ON_SEVERAL = [key for key in SMALL if not key.startswith("processes=")]
 
 
-@several
+def several(processes: int) -> Any:
+    """So many processes, where there are as many GPUs."""
+    there = torch.cuda.device_count()
+    lacking = pytest.mark.skipif(there < processes, reason=f"needs {processes} GPUs")
+    return pytest.param(processes, marks=lacking)
+
+
+@pytest.mark.parametrize("processes", [several(2), several(4)])
 @pytest.mark.parametrize("reduction", ["fast", "exact"])
-def test_two_gpus(prsgd: Command, tmp_path: Path, reduction: str) -> None:
-    done = prsgd("train", *ON_TWO, f"reduction={reduction}", "compression=int8")
+def test_several_gpus(prsgd: Command, tmp_path: Path, reduction: str, processes: int) -> None:
+    more = (f"processes={processes}", f"reduction={reduction}", "compression=int8")
+    done = prsgd("train", *ON_SEVERAL, *more)
     assert done.returncode == 0, done.stderr
 
 
-@several
-def test_a_killed_rank_of_two_gpus_is_noticed_in_five_seconds(tmp_path: Path, cache: Path) -> None:
-    keys = [*(key for key in ON_TWO if key != "epochs=2"), "epochs=2000", "restarts=0"]
+@pytest.mark.parametrize("processes", [several(2), several(4)])
+def test_a_killed_rank_of_several_gpus_is_noticed_in_five_seconds(
+    processes: int, tmp_path: Path, cache: Path
+) -> None:
+    keys = [*(key for key in ON_SEVERAL if key != "epochs=2"), "epochs=2000", "restarts=0"]
+    keys.append(f"processes={processes}")
     child = subprocess.Popen(
         [sys.executable, "-m", "prsgd", "train", *keys, "out=killed"],
         cwd=tmp_path,
