@@ -42,7 +42,6 @@ train quickstart 40 +experiment=quickstart interval=8 workers=4
 part speed 150 "$PYTHON" scripts/gpu_speed.py --device "$DEVICE" --out "$OUT" ${SPEED:-}
 train profile 40 +experiment=quickstart interval=8 workers=8 epochs=2 profile=true
 if [ -n "$IMAGES" ]; then
-    train paper 150 +experiment=paper data.root="$IMAGES" epochs=160 schedule.at=[0.5,0.75] lr=0.05 \
-        algorithm=minibatch,prsgd interval=8,32 jobs=2
+    train full 150 +experiment=full data.root="$IMAGES" jobs=4
 fi
 cat "$OUT/machine.txt" "$OUT/check.md"

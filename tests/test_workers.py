@@ -39,6 +39,20 @@ def test_parameters_of_the_residual_networks(depth: int, count: int) -> None:
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
+def test_groupnorm_lets_no_image_change_another() -> None:
+    """As many parameters as with BatchNorm, but no statistics, and training is as evaluation."""
+    torch.manual_seed(0)
+    group, batch = (ResNet(8, norm).build(32, 10) for norm in ("group", "batch"))
+    assert [p.shape for p in group.parameters()] == [p.shape for p in batch.parameters()]
+    assert not [*group.buffers()]
+    images = torch.randn(4, 3, 32, 32)
+    torch.testing.assert_close(group(images)[:1], group(images[:1]))
+    assert not torch.allclose(batch(images)[:1], batch(images[:1]), atol=0.1)
+    norms = [m for m in group.modules() if isinstance(m, nn.GroupNorm)]
+    assert {m.num_channels // m.num_groups for m in norms} == {8}
+    assert ResNet(8, "group").title == "ResNet-8 with GroupNorm"
+
+
 def test_initialisation_is_he_normal() -> None:
     torch.manual_seed(0)
     for model in (ResNet(20).build(32, 10), MLP(64).build(32, 10)):

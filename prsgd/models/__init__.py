@@ -9,7 +9,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from prsgd.errors import UserError
-from prsgd.fields import fraction, key, whole
+from prsgd.fields import choice, fraction, key, whole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,15 +69,16 @@ class ResNet(Model):
     """He et al.'s residual networks for CIFAR, with parameter-free shortcuts (1512.03385, 4.2)."""
 
     depth: int = key(20, "6n + 2: 8, 20, 32, 44, 56, 110, ...", lambda v: v >= 8 and v % 6 == 2)
+    norm: str = choice("batch", "batch", "group")
 
     @property
     def title(self) -> str:
-        return f"ResNet-{self.depth}"
+        return f"ResNet-{self.depth}" + (" with GroupNorm" if self.norm == "group" else "")
 
     def build(self, size: int, classes: int) -> nn.Module:
         from prsgd.models.resnet import CifarResNet
 
-        return CifarResNet(self.depth, classes)
+        return CifarResNet(self.depth, classes, self.norm)
 
 
 @dataclass

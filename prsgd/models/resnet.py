@@ -2,13 +2,25 @@
 
 Three stages of n basic blocks with 16, 32 and 64 channels, depth 6n + 2. Shortcuts have no
 parameters: where the shape changes they take every second pixel and pad the channels with zeros
-(option A). Weights are drawn as in He et al. (1502.01852): normal, variance 2 / fan-in.
+(option A). Weights are drawn as in He et al. (1502.01852): normal, variance 2 / fan-in. Convolutions
+are followed by BatchNorm, as there, or by GroupNorm (Wu and He, 1803.08494), which knows no batch.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+GROUP = 8  # channels that GroupNorm takes together
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(channels // GROUP, channels)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "group": group_norm}
 
 
 def conv3x3(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
@@ -16,12 +28,12 @@ def conv3x3(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
 
 
 class BasicBlock(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: str) -> None:
         super().__init__()
         self.conv1 = conv3x3(inputs, outputs, stride)
-        self.bn1 = nn.BatchNorm2d(outputs)
+        self.bn1 = NORMS[norm](outputs)
         self.conv2 = conv3x3(outputs, outputs, 1)
-        self.bn2 = nn.BatchNorm2d(outputs)
+        self.bn2 = NORMS[norm](outputs)
         self.stride = stride
         self.added = outputs - inputs
 
@@ -41,15 +53,15 @@ class BasicBlock(nn.Module):
 class CifarResNet(nn.Module):
     """(b, 3, h, w) images to (b, classes) logits; depth = 6n + 2."""
 
-    def __init__(self, depth: int, classes: int) -> None:
+    def __init__(self, depth: int, classes: int, norm: str = "batch") -> None:
         super().__init__()
         n = (depth - 2) // 6
         self.conv = conv3x3(3, 16, 1)
-        self.bn = nn.BatchNorm2d(16)
+        self.bn = NORMS[norm](16)
         widths = [16] * n + [32] * n + [64] * n
         self.blocks = nn.Sequential(
             *(
-                BasicBlock(before, after, 1 if before == after else 2)
+                BasicBlock(before, after, 1 if before == after else 2, norm)
                 for before, after in pairwise([16, *widths])
             )
         )
