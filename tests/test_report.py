@@ -416,7 +416,8 @@ BAD_FIGURES = {
         "curves.color: there is no such key; allowed are colour, style, panels"
     ),
     "speedup: {x: workers, lins: {}}": (
-        "speedup.lins: there is no such key; allowed are x, y, colour, style, panels, lines"
+        "speedup.lins: there is no such key; allowed are x, y, colour, style, panels, lines, "
+        "minus, slope"
     ),
     "curves: {colour: algorithm.intervall}": (
         "curves.colour=algorithm.intervall: must be a configuration key"
@@ -427,8 +428,17 @@ BAD_FIGURES = {
     "a: {x: workers, y: los}": "a.y=los: must be a column of metrics.csv or steps_to_target",
     "a: {x: workers, y: []}": "a.y=[]: must be a column of metrics.csv or steps_to_target",
     "a: {x: epoch, y: steps_to_target}": (
-        "a.x=epoch: must be a configuration key with lines or steps_to_target"
+        "a.x=epoch: must be a configuration key with steps_to_target"
     ),
+    "a: {x: epoch, minus: {interval: 1}}": "a.x=epoch: must be a configuration key with minus",
+    "a: {x: workers, y: steps_to_target, minus: {interval: 1}}": (
+        "a.y=steps_to_target: must be a column of metrics.csv with minus"
+    ),
+    "a: {x: workers, minus: {intervall: 1}}": (
+        "a.minus: intervall: there is no such configuration key"
+    ),
+    "a: {x: workers, minus: I1}": "a.minus=I1: must be a mapping of configuration keys to values",
+    "a: {x: workers, slope: down}": "a.slope=down: must be a number",
     "a: {x: workers, lines: [1]}": (
         "a.lines=[1]: must be a mapping of labels to keys and their values"
     ),

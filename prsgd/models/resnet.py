@@ -2,8 +2,8 @@
 
 Three stages of n basic blocks with 16, 32 and 64 channels, depth 6n + 2. Shortcuts have no
 parameters: where the shape changes they take every second pixel and pad the channels with zeros
-(option A). Weights are drawn as in He et al. (1502.01852): normal, variance 2 / fan-in. Convolutions
-are followed by BatchNorm, as there, or by GroupNorm (Wu and He, 1803.08494), which knows no batch.
+(option A). Weights are drawn as in He et al. (1502.01852): normal, variance 2 / fan-in. BatchNorm
+follows convolutions, as there, or GroupNorm (Wu and He, 1803.08494), which knows no batch.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-
 
 GROUP = 8  # channels that GroupNorm takes together
 

@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from prsgd.report.columns import column, key_label
+from prsgd.report.behind import baselines
+from prsgd.report.columns import key_label
 from prsgd.report.curves import Curve, Group
 from prsgd.report.declared import full_name
+from prsgd.report.endpoints import Ends
 from prsgd.report.layout import MOST_IN_PANEL, Layout, names_without, others_of, rows_of
 from prsgd.report.panels import draw_panels
 from prsgd.report.room import best, end_of
@@ -21,8 +23,8 @@ from prsgd.report.scales import logarithmic, powers_of_two
 from prsgd.report.sheet import Sheet
 from prsgd.report.specs import STEPS, Spec
 from prsgd.report.style import BASELINES, BEHIND, MARKERS, styles, verbatim
-from prsgd.report.tables import common_target, steps_to
-from prsgd.report.words import clear, is_number
+from prsgd.report.tables import steps_to
+from prsgd.report.words import called, clear, is_number
 
 Lines = dict[str, list[Curve]]
 
@@ -34,6 +36,9 @@ def lines_of(group: Group, spec: Spec) -> Lines:
     are a line, and a curve without the key x is a level line.
     """
     lines = _declared_lines(group, spec) if spec.lines else _lines_along(group, spec)
+    if spec.minus:
+        behind = baselines(group, spec.minus)
+        lines = {label: [c for c in line if c in behind] for label, line in lines.items()}
     long_enough = {
         label: line
         for label, line in lines.items()
@@ -66,8 +71,8 @@ def _fits(curve: Curve, row: Mapping[str, Any], group: Group) -> bool:
 
 
 def draw_points(group: Group, spec: Spec, lines: Lines, sheet: Sheet) -> None:
-    """Draw what each run ended with, or the steps that it took to the common target."""
-    target = common_target(group)
+    """Draw what each run ended with, from which curve it is apart or what it took to the target."""
+    ends = Ends(group, spec)
     labels, note = best([*lines], lambda label: min(map(end_of, lines[label])), "lines")
     lines = {label: lines[label] for label in labels}
     looks = _looks(spec, lines)
@@ -78,24 +83,27 @@ def draw_points(group: Group, spec: Spec, lines: Lines, sheet: Sheet) -> None:
             shown = [curve for curve in of_line if curve in curves]
             if shown and spec.x in shown[0].config:
                 line = {curve: places[curve] for curve in places if curve in shown}
-                _draw_line(axes, line, y, target, looks[label])
+                _draw_line(axes, line, y, ends, looks[label])
+                if spec.slope is not None:
+                    _draw_power(axes, line, y, ends, spec.slope, looks[label])
             elif shown:
                 dashes = ("--", ":", "-.")[place % 3]
                 style = {k: looks[label][k] for k in ("label", "color")} | {"linestyle": dashes}
-                _draw_level(axes, shown[0], y, target, style)
+                _draw_level(axes, ends.shown(shown[0], y), style)
+        axes.set(ylabel=ends.label(y))
         if y == STEPS:
             if spec.x == "workers":
-                _draw_ideal(axes, group, lines, target)
-            axes.set(ylabel=f"steps to a loss of {target:.3g}")
+                _draw_ideal(axes, group, lines, ends.target)
             logarithmic(axes, "y")
-        else:
-            axes.set(ylabel=column(y, group.measures).label)
+        if spec.minus:
+            axes.axhline(0, color="black", linewidth=0.5)
         scale_x(axes, [*places.values()])
 
-    caption = ", ".join(filter(None, [group.caption, note]))
+    power = "" if spec.slope is None else rf"dashed: ∝ {called(spec.x)}$^{{{spec.slope:g}}}$"
+    caption = ", ".join(filter(None, [group.caption, note, power]))
     data = pd.DataFrame(
         [
-            {"line": label, spec.x: places.get(curve), **_ends(curve, spec.y, target)}
+            {"line": label, spec.x: places.get(curve), **_data(curve, spec.y, ends)}
             for label, line in lines.items()
             for curve in line
         ]
@@ -142,39 +150,46 @@ def _by_place(place: int, line: Sequence[Curve]) -> dict[str, Any]:
     return {"color": colour, "marker": MARKERS[place % len(MARKERS)]}
 
 
-def _end(curve: Curve, y: str, target: float) -> tuple[float, float]:
-    """The mean over seeds and the deviation; steps to the target are those of the mean curve."""
-    if y == STEPS:
-        return steps_to(curve, target), 0.0
-    shown = column(y, curve.runs[0].measures).shown
-    deviation = curve.deviation[y].iloc[-1]
-    return shown(curve.mean[y].iloc[-1]), 0.0 if np.isnan(deviation) else shown(deviation)
-
-
-def _ends(curve: Curve, ys: Sequence[str], target: float) -> dict[str, float]:
-    """What a curve ended with, in the units of metrics.csv, or the steps that it took."""
-    last = curve.mean.iloc[-1]
-    return {y: steps_to(curve, target) if y == STEPS else float(last[y]) for y in ys}
+def _data(curve: Curve, ys: Sequence[str], ends: Ends) -> dict[str, float]:
+    """What the figure says of a curve, in the units of metrics.csv; differences with errors."""
+    found = {}
+    for y in ys:
+        found[y], error = ends.raw(curve, y)
+        if ends.minus:
+            found[f"{y}_error"] = error
+    return found
 
 
 def _draw_line(
-    axes: Axes,
-    line: Mapping[Curve, Any],
-    y: str,
-    target: float,
-    style: dict[str, Any],
+    axes: Axes, line: Mapping[Curve, Any], y: str, ends: Ends, style: dict[str, Any]
 ) -> None:
     """Draw the ends of curves at their places on the x axis."""
     x = [*line.values()]
-    middle, spread = zip(*(_end(curve, y, target) for curve in line), strict=True)
+    middle, spread = zip(*(ends.shown(curve, y) for curve in line), strict=True)
     if y == STEPS:
         axes.plot(x, middle, **style)
     else:
         axes.errorbar(x, middle, spread, capsize=2, **style)
 
 
-def _draw_level(axes: Axes, curve: Curve, y: str, target: float, style: dict[str, Any]) -> None:
-    middle, spread = _end(curve, y, target)
+def _draw_power(
+    axes: Axes,
+    line: Mapping[Curve, Any],
+    y: str,
+    ends: Ends,
+    slope: float,
+    style: Mapping[str, Any],
+) -> None:
+    """Draw how a line would go on from its first point if it were x to the power of the slope."""
+    first, begin = next(iter(line.items()))
+    x = np.geomspace(begin, max(line.values()))
+    middle, _ = ends.shown(first, y)
+    dashed = {"color": style["color"], "linestyle": "--", "linewidth": 1}
+    axes.plot(x, middle * (x / begin) ** slope, label="_", **dashed)
+
+
+def _draw_level(axes: Axes, end: tuple[float, float], style: dict[str, Any]) -> None:
+    middle, spread = end
     axes.axhline(middle, **style)
     axes.axhspan(middle - spread, middle + spread, color=style["color"], alpha=0.15, linewidth=0)
 

@@ -8,7 +8,11 @@ An experiment's block `figures` lies as figures.yaml beside its run folders:
 `curves` says how curves look in all figures; every other name is a further figure. Where x is a
 column of metrics.csv, a figure shows curves; where x is a configuration key, it shows where the
 runs ended. `lines` is a table like an experiment's `runs`: a line of it is a line of the figure.
-What else the block may say is read in `declared`.
+
+    cost: {x: epochs, y: test_accuracy, minus: {interval: 1}, slope: -1}
+
+shows how far the runs ended from those with the values of `minus`, and dashed how that would be if
+it went as x to the power of `slope`. What else the block may say is read in `declared`.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from prsgd.errors import UserError
 from prsgd.measures import OF_IMAGES
 from prsgd.report.curves import Group
 from prsgd.report.declared import BEST, NETWORK, QUESTION, deciding_keys, full_name, read_block
+from prsgd.report.words import is_number
 from prsgd.run_folder import tables_of
 
 LOSS = "consensus_train_loss"
@@ -35,7 +40,10 @@ ALLOWED = {
     "y": f"a column of metrics.csv or {STEPS}",
     **dict.fromkeys(LOOK, "a configuration key"),
     "lines": "a mapping of labels to keys and their values",
+    "minus": "a mapping of configuration keys to values",
+    "slope": "a number",
 }
+OF_POINTS = ("lines", "minus", "slope")
 RESERVED = (
     "ends",
     "drift",
@@ -61,6 +69,8 @@ class Spec:
     style: str = ""
     panels: str = ""
     lines: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)  # rows by label
+    minus: Mapping[str, Any] = field(default_factory=dict)  # of the curves to subtract
+    slope: float | None = None  # the power of x that a dashed line shows
     shortest: int = 1  # points of the shortest line that is drawn
     shows_curves: bool = False
 
@@ -125,8 +135,11 @@ def _spec(name: str, given: Mapping[str, Any], known: Set[str], columns: Set[str
         raise UserError(f"{name}.x is required: {ALLOWED['x']}")
     values = {key: _value(name, key, given[key], known, columns) for key in given}
     spec = Spec(**values, shows_curves=values.get("x") in columns)
-    if spec.shows_curves and (spec.lines or STEPS in spec.y):
-        raise UserError(f"{name}.x={spec.x}: must be a configuration key with lines or {STEPS}")
+    of_points = [key for key in OF_POINTS if key in given] + [STEPS] * (STEPS in spec.y)
+    if spec.shows_curves and of_points:
+        raise UserError(f"{name}.x={spec.x}: must be a configuration key with {of_points[0]}")
+    if spec.minus and STEPS in spec.y:
+        raise UserError(f"{name}.y={STEPS}: must be a column of metrics.csv with minus")
     return spec
 
 
@@ -134,6 +147,12 @@ def _value(name: str, key: str, given: Any, known: Set[str], columns: Set[str]) 
     """The checked value of one key of a spec."""
     if key == "lines":
         return _lines(name, given, known)
+    if key == "minus":
+        return _minus(name, given, known)
+    if key == "slope":
+        if not is_number(given):
+            raise UserError(f"{name}.slope={given}: must be {ALLOWED[key]}")
+        return float(given)
     among: Set[str] = {"x": known | columns, "y": columns | {STEPS}}.get(key, known)
     values = [full_name(str(v), among) for v in (given if isinstance(given, list) else [given])]
     if not values or not among >= {*values} or (key != "y" and len(values) > 1):
@@ -155,6 +174,16 @@ def _lines(name: str, table: Any, known: Set[str]) -> dict[str, list[dict[str, A
         for key in {key for row in found[str(label)] for key in row} - keys:
             raise UserError(f"{name}.lines: {label}: {key}: there is no such configuration key")
     return found
+
+
+def _minus(name: str, given: Any, known: Set[str]) -> dict[str, Any]:
+    """The values of the curves to subtract, by their full keys."""
+    if not isinstance(given, dict) or not given:
+        raise UserError(f"{name}.minus={given}: must be {ALLOWED['minus']}")
+    values = {full_name(str(key), known): value for key, value in given.items()}
+    for key in values.keys() - known:
+        raise UserError(f"{name}.minus: {key}: there is no such configuration key")
+    return values
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
