@@ -99,7 +99,12 @@ def test_the_figure_and_its_dashed_line(trained: Path, monkeypatch: pytest.Monke
     report(trained)
     folder = trained / "figures/toys-mlp-8"
     svg = (folder / "cost.svg").read_text()
-    for words in ("minus that at I = 1", "PR-SGD, I = 8", "dashed: ∝ epochs"):
+    for words in (
+        "minus that at I = 1",
+        "PR-SGD, I = 8",
+        "standard error of 2",
+        "dashed: ∝ epochs⁻¹",
+    ):
         assert words in svg
     data = pd.read_csv(folder / "cost_data.csv").sort_values("epochs", ignore_index=True)
     assert list(data) == ["line", "epochs", "test_accuracy", "test_accuracy_error"]

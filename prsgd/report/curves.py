@@ -140,6 +140,10 @@ class Group:
     @property
     def caption(self) -> str:
         """What all curves share."""
+        return self.captioned("standard deviation")
+
+    def captioned(self, spread: str) -> str:
+        """What all curves share, where ± means this spread over seeds."""
         shared = self.apart + [
             f"{symbol} = {short(self.common[key])}" + " unless named" * (key in self.exceptions)
             for key, symbol in SYMBOLS.items()
@@ -149,7 +153,7 @@ class Group:
         if seeds != {1}:
             low, high = min(seeds), max(seeds)
             count = f"{low} to {high}" if low < high else f"{low}"
-            shared.append(f"mean ± standard deviation of {count} seeds")
+            shared.append(f"mean ± {spread} of {count} seeds")
         return ", ".join([self.title, *shared, *filter(None, [self.note])])
 
     def name(self, curve: Curve, without: Collection[str] = ()) -> str:

@@ -47,4 +47,4 @@ class Ends:
         label = column(y, self.measures).label
         if not self.minus:
             return label
-        return f"{label}, minus that at {', '.join(said(k, v) for k, v in self.minus.items())}"
+        return f"{label},\nminus that at {', '.join(said(k, v) for k, v in self.minus.items())}"

@@ -24,7 +24,7 @@ from prsgd.report.sheet import Sheet
 from prsgd.report.specs import STEPS, Spec
 from prsgd.report.style import BASELINES, BEHIND, MARKERS, styles, verbatim
 from prsgd.report.tables import steps_to
-from prsgd.report.words import called, clear, is_number
+from prsgd.report.words import called, clear, is_number, raised
 
 Lines = dict[str, list[Curve]]
 
@@ -99,8 +99,9 @@ def draw_points(group: Group, spec: Spec, lines: Lines, sheet: Sheet) -> None:
             axes.axhline(0, color="black", linewidth=0.5)
         scale_x(axes, [*places.values()])
 
-    power = "" if spec.slope is None else rf"dashed: ∝ {called(spec.x)}$^{{{spec.slope:g}}}$"
-    caption = ", ".join(filter(None, [group.caption, note, power]))
+    shared = group.captioned("standard error" if spec.minus else "standard deviation")
+    power = "" if spec.slope is None else f"dashed: ∝ {called(spec.x)}{raised(spec.slope)}"
+    caption = ", ".join(filter(None, [shared, note, power]))
     data = pd.DataFrame(
         [
             {"line": label, spec.x: places.get(curve), **_data(curve, spec.y, ends)}

@@ -45,6 +45,11 @@ def in_full(texts: Mapping[str, str]) -> list[str]:
     ]
 
 
+def raised(power: float) -> str:
+    """A power as it stands behind its base: "⁻¹"."""
+    return f"{power:g}".translate(str.maketrans("0123456789.-", "⁰¹²³⁴⁵⁶⁷⁸⁹·⁻"))
+
+
 def text_of(value: Any) -> str:
     """A value as text that can be compared: lists and mappings by what they hold."""
     return json.dumps(value, sort_keys=True)
