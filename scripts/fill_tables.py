@@ -19,6 +19,7 @@ import pandas as pd
 from measure import markdown
 
 from prsgd.report.asked import tuned
+from prsgd.report.behind import paired
 from prsgd.report.curves import Curve, Group, groups
 from prsgd.report.points import lines_of
 from prsgd.report.runs import load
@@ -73,20 +74,13 @@ def difference(
     """
     if baseline is None or curve is baseline:
         return ""
-    mine, theirs = (
-        {run.config["seed"]: scale * run.metrics[column].iloc[-1] for run in c.runs}
-        for c in (curve, baseline)
-    )
-    pairs = np.array([mine[seed] - theirs[seed] for seed in mine if seed in theirs])
-    if not len(pairs):
+    middle, error = paired(curve, baseline, column)
+    if np.isnan(middle):
         return ""
-    error = np.nan
-    if len(pairs) > 1:
-        error = pairs.std(ddof=1) / sqrt(len(pairs))
-    elif column == "test_accuracy":
+    if np.isnan(error) and column == "test_accuracy":
         shares = [c.mean[column].iloc[-1] for c in (curve, baseline)]
-        error = scale * sqrt(sum(p * (1 - p) for p in shares) / images)
-    return with_error(pairs.mean(), error, digits, "+")
+        error = sqrt(sum(p * (1 - p) for p in shares) / images)
+    return with_error(scale * middle, scale * error, digits, "+")
 
 
 def with_error(value: float, error: float, digits: int, sign: str = "") -> str:
