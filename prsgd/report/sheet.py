@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -69,27 +72,40 @@ def finish(
 def save(figure: Figure, sheet: Sheet) -> None:
     """Lay a figure out and write all its formats, the same bytes every time.
 
-    A PNG of 256 colours is a third as large as one of all.
+    Canvases write what is laid out; `Figure.savefig` would draw everything once more before.
     """
     write_numbers_alike(figure)
     layout = ConstrainedLayoutEngine()
     figure.set_layout_engine(layout)
     layout.execute(figure)
     figure.set_layout_engine("none")  # what is laid out need not be so again for each format
-    for kind in {*sheet.formats} - {"png"}:
-        dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-        figure.savefig(sheet.path.with_suffix(f".{kind}"), metadata=dateless)
-    if "png" in sheet.formats:
-        _save_pixels(figure, sheet.path.with_suffix(".png"))
     plt.close(figure)
+    for kind in sheet.formats:
+        WRITERS[kind](figure, sheet.path.with_suffix(f".{kind}"))
 
 
-def _save_pixels(figure: Figure, path: Path) -> None:
-    pixels = BytesIO()
-    figure.savefig(pixels, format="rgba", dpi=DPI)
-    size = [int(side) for side in figure.get_size_inches() * DPI]
-    picture = Image.frombytes("RGBA", (size[0], size[1]), pixels.getvalue()).convert("RGB")
+def _write_svg(figure: Figure, path: Path) -> None:
+    FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})
+
+
+def _write_pdf(figure: Figure, path: Path) -> None:
+    FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
+
+
+def _write_png(figure: Figure, path: Path) -> None:
+    """One of 256 colours is a third as large as one of all."""
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     picture.quantize(256, dither=Image.Dither.NONE).save(path, dpi=(DPI, DPI))
+
+
+WRITERS: dict[str, Callable[[Figure, Path], None]] = {
+    "png": _write_png,
+    "svg": _write_svg,
+    "pdf": _write_pdf,
+}
 
 
 def _caption(figure: Figure, text: str) -> float:
