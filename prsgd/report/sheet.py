@@ -85,17 +85,19 @@ def save(figure: Figure, sheet: Sheet) -> None:
 
 
 def _write_svg(figure: Figure, path: Path) -> None:
-    FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})
+    canvas: Any = FigureCanvasSVG(figure)
+    canvas.print_svg(path, metadata={"Date": None})
 
 
 def _write_pdf(figure: Figure, path: Path) -> None:
-    FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
+    canvas: Any = FigureCanvasPdf(figure)
+    canvas.print_pdf(path, metadata={"CreationDate": None})
 
 
 def _write_png(figure: Figure, path: Path) -> None:
     """One of 256 colours is a third as large as one of all."""
     figure.set_dpi(DPI)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     picture.quantize(256, dither=Image.Dither.NONE).save(path, dpi=(DPI, DPI))
