@@ -20,7 +20,7 @@ from test_report import declare, fixture_run
 from prsgd.config.build import build_run
 from prsgd.config.choices import conf_dir, files
 from prsgd.config.naming import run_name
-from prsgd.report import report
+from prsgd.report import Asked, report
 from prsgd.report.asked import tuned
 from prsgd.report.curves import groups
 from prsgd.report.runs import load, load_run
@@ -81,14 +81,14 @@ def test_figures_were_drawn_from_these_records(committed: Path, tmp_path: Path) 
     assert not left_out
     assert write_summary(group, tmp_path) == committed.read_text()
     drawn = {path.name for path in COMMITTED if path.parent == committed.parent}
-    assert {"epochs.svg", "rounds.png", "ends.svg"} <= drawn
+    assert {"epochs.png", "rounds_data.csv", "ends.png"} <= drawn
 
 
 def test_figures_of_many_folders_are_drawn_in_one_call(tmp_path: Path) -> None:
     """They are those that are committed, with the same tables."""
     for name in ("one_shot", "order"):
         shutil.copytree(ROOT / "results" / name, tmp_path / "results" / name)
-    assert report(tmp_path / "results", tmp_path / "out") == 0
+    assert report(tmp_path / "results", tmp_path / "out", Asked(formats=("png",))) == 0
     files_drawn = (path for path in (tmp_path / "out").rglob("*") if path.is_file())
     drawn = {path.relative_to(tmp_path / "out") for path in files_drawn}
     committed = {
