@@ -119,6 +119,15 @@ def test_a_table_makes_a_run_of_each_row(capsys: pytest.CaptureFixture[str]) -> 
         assert str(refusal.value) == message
 
 
+def test_a_table_in_a_sweep_changes_what_is_taken_from_its_keys() -> None:
+    """algorithm.interval is taken from interval, and `out` from lr and the number of the job."""
+    keys = ("seed=0,1", "out='runs/${hydra:job.num}/${lr}'")
+    runs, _ = compose_runs(["+experiment=speedup", "-m", *keys])
+    once, _ = compose_runs(["+experiment=speedup"])
+    assert [run.algorithm.interval for run in runs] == 2 * [run.interval for run in once]
+    assert [run.out for run in runs] == [f"runs/{run.seed}/{run.lr}" for run in runs]
+
+
 METHODS = sorted((conf_dir() / "experiment/family").glob("*.yaml"))
 
 

@@ -7,6 +7,7 @@ starts, and what each returned.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 BASIC = ".BasicLauncher"
 GRID = ".BasicSweeper"
+OF_HYDRA = re.compile(r"\$\{hydra:[^{}]*\}")
 OURS = "hydra_plugins.prsgd_launcher.BatchLauncher"
 
 
@@ -28,7 +30,7 @@ OURS = "hydra_plugins.prsgd_launcher.BatchLauncher"
 class Batch:
     """Jobs that a sweeper wants done.
 
-    `configs` has the configuration of each with Hydra's part, and `keys` without it, resolved.
+    `configs` has the configuration of each with Hydra's part, and `keys` without it.
     """
 
     configs: Sequence[DictConfig]
@@ -112,19 +114,41 @@ def maximises(hydra: Any) -> bool:
     return "max" in str(hydra.sweeper.get("direction", "minimize")).lower()
 
 
-def resolved(config: DictConfig) -> DictConfig:
-    """Some values are taken from Hydra's part, such as the number of the job."""
+def without_hydra(config: DictConfig) -> DictConfig:
+    """A job's configuration without Hydra's part.
+
+    What is taken from that part, such as the number of the job, is filled in. All else is resolved
+    later, as a table of runs may change what it is taken from.
+    """
     own = config.copy()
-    with changing(own):
-        del own["hydra"]
     hydra = HydraConfig.instance()
     before: Any = hydra.cfg
     hydra.set_config(config)
     try:
-        OmegaConf.resolve(own)
+        with changing(own):
+            del own["hydra"]
+            for path, value in _leaves(OmegaConf.to_container(own)):
+                if OF_HYDRA.search(str(value)):
+                    OmegaConf.update(own, path, _filled_in(value))
     finally:
         hydra.cfg = before
     return own
+
+
+def _filled_in(text: str) -> Any:
+    """A text whose parts of Hydra's are their values; a value of any type if there is no other."""
+    if OF_HYDRA.fullmatch(text):
+        return OmegaConf.create({"value": text}).value
+    return OF_HYDRA.sub(lambda part: str(_filled_in(part[0])), text)
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a plain configuration that hold no others, with their paths."""
+    if not isinstance(node, dict | list):
+        yield path, node
+        return
+    for key, inner in node.items() if isinstance(node, dict) else enumerate(node):
+        yield from _leaves(inner, f"{path}.{key}".removeprefix("."))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from prsgd.config.launcher import Batch, Task, changing, resolved
+from prsgd.config.launcher import Batch, Task, changing, without_hydra
 
 
 class BatchLauncher(Launcher):
@@ -32,7 +32,7 @@ class BatchLauncher(Launcher):
         numbered = enumerate(job_overrides, initial_job_idx)
         configs = [self._composed(number, overrides) for number, overrides in numbered]
         lines = [list(overrides) for overrides in job_overrides]
-        keys = [resolved(config) for config in configs]
+        keys = [without_hydra(config) for config in configs]
         place = initial_job_idx, self.chosen, self.context, self.config
         return self.task.launch(Batch(configs, keys, lines, *place))
 
