@@ -1,26 +1,32 @@
-"""Fill in the tables of RESULTS.md and README.md from the records in results/.
+"""Fill in the tables and numbers of RESULTS.md and README.md from the records in results/.
 
     .venv/bin/python scripts/fill_tables.py
 
 A table stands between <!-- KIND PATH ... --> and <!-- end -->. KIND is
 `ends` (where each curve of these folders ended, and how far from mini-batch SGD),
 `speedup` (steps to the common loss by N), or `copy` (the table of a Markdown file).
+
+A number stands in a sentence, between <!-- KIND FOLDER COLUMN KEY=VALUE ... --> and <!-- -->, where
+KIND is `is` (where the curve with these values ended) or `behind` (how far from mini-batch SGD).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from measure import markdown
 
 from prsgd.report.asked import tuned
 from prsgd.report.behind import paired
 from prsgd.report.curves import Curve, Group, groups
+from prsgd.report.declared import full_name
 from prsgd.report.points import lines_of
 from prsgd.report.runs import load
 from prsgd.report.specs import specs
@@ -32,14 +38,55 @@ BEGIN, END = re.compile(r"<!-- \w+ [^>]+ -->\n"), "<!-- end -->"
 BLOCK = re.compile(r"(<!-- (\w+) ([^>]+) -->\n)((?!<!-- ).)*?(<!-- end -->)", re.DOTALL)
 TEST_IMAGES = {"CIFAR-10 (JPEG)": 10_000, "a sixth of CIFAR-10 (JPEG)": 2_000}
 COLUMNS = (("consensus_train_loss", 1, 3), ("test_accuracy", 100, 2))  # scale, digits
+NUMBER = re.compile(r"(<!-- (is|behind) ([^>]+) -->).*?(<!-- -->)")
+PROSE = {  # scale, digits
+    "consensus_train_loss": (1, 3),
+    "test_accuracy": (100, 1),
+    "test_bits_per_byte": (1, 3),
+    "round": (1, 0),
+    "payload_bytes": (1e-6, 0),
+}
 
 
 def filled(text: str) -> str:
     """The document with its tables as the records have them now."""
     if not len(BEGIN.findall(text)) == text.count(END) == len(BLOCK.findall(text)):
         raise ValueError(f"a table has a beginning and no {END}, or the reverse")
-    kinds = {"ends": ends, "speedup": steps, "copy": copied}
-    return BLOCK.sub(lambda block: block[1] + kinds[block[2]](*block[3].split()) + block[5], text)
+    kinds = {"ends": ends, "speedup": steps, "copy": copied, "is": ended, "behind": behind}
+    text = BLOCK.sub(lambda block: block[1] + kinds[block[2]](*block[3].split()) + block[5], text)
+    return NUMBER.sub(lambda own: own[1] + kinds[own[2]](*own[3].split()) + own[4], text)
+
+
+def ended(folder: str, column: str, *values: str) -> str:
+    """Where a curve ended; over several seeds with their deviation."""
+    curve, (scale, digits) = the_curve(the_group(folder), values), PROSE[column]
+    middle, spread = (own[column].iloc[-1] for own in (curve.mean, curve.deviation))
+    return with_error(scale * middle, scale * spread if digits else np.nan, digits)
+
+
+def behind(folder: str, column: str, *values: str) -> str:
+    """How far from mini-batch SGD a curve ended, on whichever side."""
+    group = the_group(folder)
+    curve, (scale, digits) = the_curve(group, values), PROSE[column]
+    told = difference(
+        curve, minibatch(curve, group), column, scale, digits, TEST_IMAGES[group.data]
+    )
+    return told.lstrip("+−")
+
+
+def the_curve(group: Group, values: Sequence[str]) -> Curve:
+    """The only curve of a group that has these values of keys."""
+    known = {key for curve in group.curves for key in curve.config}
+    pairs = [value.partition("=") for value in values]
+    wanted = {full_name(key, known): yaml.safe_load(value) for key, _, value in pairs}
+    found = [
+        curve
+        for curve in group.curves
+        if all(curve.config.get(key) == value for key, value in wanted.items())
+    ]
+    if len(found) != 1:
+        raise ValueError(f"{' '.join(values)}: not just one curve of {group.folder} is so")
+    return found[0]
 
 
 def ends(*folders: str) -> str:
@@ -84,7 +131,7 @@ def difference(
 
 
 def with_error(value: float, error: float, digits: int, sign: str = "") -> str:
-    text = f"{value:{sign}.{digits}f}".replace("-", "−")
+    text = f"{value:{sign},.{digits}f}".replace("-", "−")
     return text if np.isnan(error) else f"{text} ± {error:.{digits}f}"
 
 
@@ -109,8 +156,12 @@ def minibatch(curve: Curve, group: Group) -> Curve | None:
 
 
 def all_but_the_method(curve: Curve) -> dict[str, Any]:
-    keys = curve.config.items()
-    return {key: value for key, value in keys if key.partition(".")[0] != "algorithm"}
+    """Without the keys whose best values were chosen for each method as well."""
+    return {
+        key: value
+        for key, value in curve.config.items()
+        if key.partition(".")[0] != "algorithm" and key not in curve.tuned
+    }
 
 
 def steps(folder: str) -> str:

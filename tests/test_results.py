@@ -187,6 +187,27 @@ def test_a_table_of_ends_by_hand(tmp_path: Path) -> None:
     assert none[6:] == ["50", "0"]
 
 
+def test_numbers_in_sentences_by_hand(tmp_path: Path) -> None:
+    """As in the tables; a difference has no sign, as the sentence says on which side it is."""
+    rates = {(1, 0.4, 0): 0.2, (1, 0.8, 0): 0.1, (8, 0.4, 0): 0.1, (8, 0.8, 0): 0.15}
+    for (interval, lr, seed), rate in rates.items():
+        own = part("prsgd", interval=interval)
+        fixture_run(tmp_path, rate, "CIFAR-10 (JPEG)", seed=seed, lr=lr, algorithm=own)
+    declare(tmp_path, best_of="lr")
+    best, theirs = (float(np.exp(-5 * rate)) for rate in (0.2, 0.15))
+    sampled = 100 * sum(p * (1 - p) / 10_000 for p in (1 - best / 2, 1 - theirs / 2)) ** 0.5
+    for kind, column, more, number in (
+        ("is", "round", "interval=8", "50"),
+        ("is", "test_accuracy", "interval=8 lr=0.8", f"{100 - 50 * theirs:.1f}"),
+        ("is", "consensus_train_loss", "interval=1", f"{best:.3f}"),
+        ("behind", "test_accuracy", "interval=8", f"{50 * (theirs - best):.1f} ± {sampled:.1f}"),
+    ):
+        begin = f"<!-- {kind} {tmp_path} {column} {more} -->"
+        assert fill_tables.filled(f"a {begin}x<!-- --> b") == f"a {begin}{number}<!-- --> b"
+    with pytest.raises(ValueError, match="not just one curve"):
+        fill_tables.filled(f"<!-- is {tmp_path} round lr=3 --><!-- -->")
+
+
 def test_runs_of_several_folders_are_called_by_them(tmp_path: Path) -> None:
     """And where nothing is mini-batch SGD there is no difference from it."""
     for name in ("iid", "by_label"):
