@@ -337,7 +337,7 @@ def test_who_is_asked_to_end_does_not_wait_for_a_lost_process(
     communicator = Communicator(
         2, device, "fast", processes=2, asked=lambda: next(signals, 1), timeout=300
     )
-    monkeypatch.setattr(communicators, "ENDING_SECONDS", 0.1)
+    monkeypatch.setattr("prsgd.distributed.peers.ENDING_SECONDS", 0.1)
     two_gpus["looks"] = float("inf")
     since = time.monotonic()
     with pytest.raises(ProcessLost, match="timed out"):

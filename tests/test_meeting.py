@@ -171,11 +171,11 @@ class LateWork:
 def waiting(monkeypatch: pytest.MonkeyPatch, work: LateWork, meeting: Meeting) -> Communicator:
     """A rank 0 of two whose collectives are `work`."""
     communicator = Communicator(2, "cpu", "fast")
-    communicator.processes, communicator._meeting = 2, meeting
+    communicator.processes, communicator.peers.meeting = 2, meeting
     heartbeat = object.__new__(Heartbeat)
     heartbeat.rank, heartbeat.processes, heartbeat.collectives = 0, 2, 0
     heartbeat.beats = meeting.beats
-    communicator._heartbeat = heartbeat
+    communicator.peers.heartbeat = heartbeat
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda *_, **__: work)
     return communicator
 
@@ -210,7 +210,7 @@ def test_a_peer_that_ended_is_missed_where_its_backend_waits_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """NCCL does. A peer of an earlier start, and one that left in order, are not missed."""
-    monkeypatch.setattr("prsgd.distributed.communicator.GONE_SECONDS", 0.01)
+    monkeypatch.setattr("prsgd.distributed.peers.GONE_SECONDS", 0.01)
     meeting = Meeting.of(2, tmp_path)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as peer:
         meeting.here[2:] = [0, peer.pid]

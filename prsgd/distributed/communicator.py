@@ -13,7 +13,6 @@ import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -23,16 +22,14 @@ from torch import Tensor
 
 from prsgd.distributed.heartbeat import Heartbeat
 from prsgd.distributed.meeting import Meeting
+from prsgd.distributed.peers import Peers
 from prsgd.distributed.pending import Stopwatch
 from prsgd.distributed.placement import groups_of, hosts, placement, sharing
 from prsgd.distributed.reduction import Reduction, exact_mean, fast_mean
 from prsgd.distributed.wire import BYTES_PER_NUMBER
 from prsgd.errors import LOST, ProcessLost, UserError
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 200e-6  # seconds between two looks at a collective
 MARGIN = timedelta(seconds=60)  # before NCCL ends a process whose collective timed out
-GONE_SECONDS = 1.0  # after which a process that waits looks for peers that have ended
-ENDING_SECONDS = 20.0  # as torchrun kills what has not ended 30 seconds after SIGTERM
 
 
 class Mean(NamedTuple):
@@ -78,7 +75,7 @@ class Communicator:
         self.reduction = Reduction(reduction)
         self._gloo: dist.ProcessGroup | None = None
         self._meeting = meeting
-        self._asked = asked
+        self.peers = Peers(timeout, meeting, asked)
         self._under_way: list[Any] = []  # a collective that a GPU does while the CPU goes on
         if device == "cuda":
             sees_all = torch.cuda.device_count() > 1  # GPUs of its machine, or else its own only
@@ -100,7 +97,7 @@ class Communicator:
             except dist.DistError as error:
                 raise ProcessLost(f"{LOST}: not all came to the start") from error
             self._gloo = dist.new_group(timeout=self.timeout, backend="gloo")  # type: ignore[assignment]
-            self._heartbeat = Heartbeat(self.rank, processes, meeting and meeting.beats)
+            self.peers.heartbeat = Heartbeat(self.rank, processes, meeting and meeting.beats)
         self._step = 0
         self._group: dist.ProcessGroup | None = None  # of what the algorithm sends; None: torch's
         if self.processes > 1 and device == "cuda":
@@ -266,58 +263,27 @@ class Communicator:
         the CPU waits for all that was launched, no collective may be among it that never ends.
         """
         self.catch_up()
-        with self._missing():
-            self._heartbeat.beat(self._step, everyone=group in (None, self._gloo))
+        with self.peers.missed():
+            self.peers.beat(self._step, everyone=group in (None, self._gloo))
             if self.device.type == "cuda" and group is not self._gloo:
                 self._under_way.append(start())
                 self._under_way[0].wait()
             elif self._group is not None:
                 start().wait()  # without a look at it, which would cost who computes
             else:
-                self.wait(start())
+                self.peers.wait(start())
 
     def catch_up(self) -> None:
         """Wait for the collective that a GPU was given; raises `ProcessLost` as well."""
         if self._under_way:
-            with self._missing():
-                self.wait(self._under_way[0])
+            with self.peers.missed():
+                self.peers.wait(self._under_way[0])
             self._under_way.clear()
-
-    @contextmanager
-    def _missing(self) -> Iterator[None]:
-        """A backend's error means that a process is lost."""
-        try:
-            yield
-        except RuntimeError as error:
-            raise ProcessLost(self._heartbeat.missing(str(error))) from error
 
     def _on_cpu(self, values: Tensor) -> Tensor:
         """(...) in float64, which no later change of `values` changes on a GPU."""
         self.catch_up()
         return values.detach().to("cpu", torch.float64)
-
-    def wait(self, work: Any) -> Any:
-        """What a collective's `wait` returns, once it is done.
-
-        Signals are heard meanwhile, and peers that end are missed. Where others come too late, or
-        not before an agent kills this process, which was asked to end, they count as lost: a
-        backend may wait for a dead peer for ever.
-        """
-        pause, looked = SHORTEST_PAUSE, time.monotonic()
-        alone, is_asked = self.processes == 1, False
-        latest = looked + self.timeout.total_seconds()
-        while not work.is_completed():
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
-            if not is_asked and not self._meeting and self._asked():
-                is_asked, latest = True, min(latest, time.monotonic() + ENDING_SECONDS)
-            if time.monotonic() > latest and not alone:
-                raise ProcessLost(self._heartbeat.missing("timed out"))
-            if self._meeting and time.monotonic() - looked > GONE_SECONDS:
-                looked = time.monotonic()
-                if gone := self._meeting.gone():
-                    raise ProcessLost(f"{LOST}: rank {gone[0]} has ended")
-        return work.wait()
 
     def gather_workers(self, rows: Tensor) -> Tensor:
         """(K, ...) values of the hosted workers to (N, ...) of all, in worker order, float64."""

@@ -105,7 +105,7 @@ class Columns:
         late, t, delay, x, steps = self._under_way
         watch = Stopwatch(self.x.device)
         with watch.running():
-            found: Mean = self.workers.communicator.wait(late)
+            found: Mean = self.workers.communicator.peers.wait(late)
         for place, mean in enumerate(found.means):
             self.replicated(f"{LATE}/mean{place}").copy_(mean)
         self.scalars[LATE] = len(found.means)
