@@ -6,14 +6,19 @@ A table stands between <!-- KIND PATH ... --> and <!-- end -->. KIND is
 `ends` (where each curve of these folders ended, and how far from mini-batch SGD),
 `speedup` (steps to the common loss by N), or `copy` (the table of a Markdown file).
 
-A number stands in a sentence, between <!-- KIND FOLDER COLUMN KEY=VALUE ... --> and <!-- -->, where
-KIND is `is` (where the curve with these values ended) or `behind` (how far from mini-batch SGD).
+A number stands in a sentence, between <!-- KIND PATH ... --> and <!-- -->:
+
+    is FOLDER COLUMN KEY=VALUE ...      where the curve with these values ended; epoch=5: was then
+    behind FOLDER COLUMN KEY=VALUE ...  how far from mini-batch SGD that is
+    faster FOLDER KEY=VALUE ...         how many times fewer steps it took than one worker
+    sooner CSV NETWORK INTERVAL         how many times sooner than I = 1 it was there
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -38,9 +43,10 @@ BEGIN, END = re.compile(r"<!-- \w+ [^>]+ -->\n"), "<!-- end -->"
 BLOCK = re.compile(r"(<!-- (\w+) ([^>]+) -->\n)((?!<!-- ).)*?(<!-- end -->)", re.DOTALL)
 TEST_IMAGES = {"CIFAR-10 (JPEG)": 10_000, "a sixth of CIFAR-10 (JPEG)": 2_000}
 COLUMNS = (("consensus_train_loss", 1, 3), ("test_accuracy", 100, 2))  # scale, digits
-NUMBER = re.compile(r"(<!-- (is|behind) ([^>]+) -->).*?(<!-- -->)")
+NUMBER = re.compile(r"(<!-- (is|behind|faster|sooner) ([^>]+) -->).*?(<!-- -->)")
 PROSE = {  # scale, digits
     "consensus_train_loss": (1, 3),
+    "train_loss": (1, 2),
     "test_accuracy": (100, 1),
     "test_bits_per_byte": (1, 3),
     "round": (1, 0),
@@ -52,15 +58,19 @@ def filled(text: str) -> str:
     """The document with its tables as the records have them now."""
     if not len(BEGIN.findall(text)) == text.count(END) == len(BLOCK.findall(text)):
         raise ValueError(f"a table has a beginning and no {END}, or the reverse")
-    kinds = {"ends": ends, "speedup": steps, "copy": copied, "is": ended, "behind": behind}
+    kinds = {"ends": ends, "speedup": steps, "copy": copied}
+    kinds |= {"is": value_of, "behind": behind, "faster": faster, "sooner": sooner}
     text = BLOCK.sub(lambda block: block[1] + kinds[block[2]](*block[3].split()) + block[5], text)
     return NUMBER.sub(lambda own: own[1] + kinds[own[2]](*own[3].split()) + own[4], text)
 
 
-def ended(folder: str, column: str, *values: str) -> str:
-    """Where a curve ended; over several seeds with their deviation."""
-    curve, (scale, digits) = the_curve(the_group(folder), values), PROSE[column]
-    middle, spread = (own[column].iloc[-1] for own in (curve.mean, curve.deviation))
+def value_of(folder: str, column: str, *values: str) -> str:
+    """Where a curve ended, or was after an epoch; over several seeds with their deviation."""
+    keys = [value for value in values if not value.startswith("epoch=")]
+    [epoch] = [value.removeprefix("epoch=") for value in values if value not in keys] or ["inf"]
+    curve, (scale, digits) = the_curve(the_group(folder), keys), PROSE[column]
+    row = (curve.mean["epoch"] - min(float(epoch), curve.mean["epoch"].max())).abs().argmin()
+    middle, spread = (own[column].iloc[row] for own in (curve.mean, curve.deviation))
     return with_error(scale * middle, scale * spread if digits else np.nan, digits)
 
 
@@ -72,6 +82,20 @@ def behind(folder: str, column: str, *values: str) -> str:
         curve, minibatch(curve, group), column, scale, digits, TEST_IMAGES[group.data]
     )
     return told.lstrip("+−")
+
+
+def faster(folder: str, *values: str) -> str:
+    """How many times fewer steps than one worker a curve takes to the common loss."""
+    group = the_group(folder)
+    target = common_target(group)
+    alone, own = the_curve(group, ["workers=1"]), the_curve(group, values)
+    return f"{steps_to(alone, target) / steps_to(own, target):.1f}"
+
+
+def sooner(path: str, network: str, interval: str) -> str:
+    """How many times sooner than I = 1 an interval is at the common loss, as it was measured."""
+    seconds = pd.read_csv(ROOT / path).set_index(["network", "interval"])["measured_seconds"]
+    return f"{seconds[network, 1] / seconds[network, int(interval)]:.1f}"
 
 
 def the_curve(group: Group, values: Sequence[str]) -> Curve:
@@ -184,6 +208,7 @@ def copied(path: str) -> str:
     return "".join(line for line in lines if line.startswith("|"))
 
 
+@cache
 def the_group(folder: str) -> Group:
     runs, left_out = load(ROOT / folder)
     if left_out:

@@ -200,12 +200,23 @@ def test_numbers_in_sentences_by_hand(tmp_path: Path) -> None:
         ("is", "round", "interval=8", "50"),
         ("is", "test_accuracy", "interval=8 lr=0.8", f"{100 - 50 * theirs:.1f}"),
         ("is", "consensus_train_loss", "interval=1", f"{best:.3f}"),
+        ("is", "consensus_train_loss", "interval=1 epoch=2", f"{np.exp(-2 * 0.2):.3f}"),
         ("behind", "test_accuracy", "interval=8", f"{50 * (theirs - best):.1f} ± {sampled:.1f}"),
     ):
         begin = f"<!-- {kind} {tmp_path} {column} {more} -->"
         assert fill_tables.filled(f"a {begin}x<!-- --> b") == f"a {begin}{number}<!-- --> b"
     with pytest.raises(ValueError, match="not just one curve"):
         fill_tables.filled(f"<!-- is {tmp_path} round lr=3 --><!-- -->")
+
+
+def test_factors_in_sentences_by_hand(tmp_path: Path) -> None:
+    """One worker comes to exp(-0.5) after 5 epochs of 20 steps; so the others' rates count."""
+    for workers, rate in ((1, 0.1), (4, 0.25)):
+        fixture_run(tmp_path, rate, workers=workers, algorithm=part("prsgd", interval=8))
+    steps = tmp_path / "network.csv"
+    steps.write_text("network,interval,measured_seconds\nslow,1,30\nslow,4,12\n")
+    text = f"<!-- faster {tmp_path} workers=4 -->x<!-- -->, <!-- sooner {steps} slow 4 --><!-- -->"
+    assert re.findall(r"-->([\d.]*)<!-- -->", fill_tables.filled(text)) == ["2.5", "2.5"]
 
 
 def test_runs_of_several_folders_are_called_by_them(tmp_path: Path) -> None:
