@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from fake_gpu import fake_gpu as fake_gpu
 
 from prsgd.config.build import build_run
 from prsgd.config.plan import Job, Plan

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,8 @@ import pytest
 import torch
 import torch.distributed as dist
 from conftest import part, small_run
-from torch import Tensor, nn
+from fake_gpu import CUDA, Event
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -32,17 +33,14 @@ from prsgd.errors import LOST, ProcessLost, UserError
 from prsgd.launch.process import work
 from prsgd.measures import OF_IMAGES
 from prsgd.run_folder import RunFolder
-from prsgd.tasks.base import Nest
 from prsgd.training import machine
 from prsgd.training.calibrate import Repeated
 from prsgd.training.device import device_settings
-from prsgd.training.gradients import Loop
 from prsgd.training.interrupt import Interrupt
 from prsgd.training.machine import compute_capability
 from prsgd.training.setup import build_workers
-from prsgd.training.workers import RowWorkers
 
-CUDA = torch.device("cuda", 0)
+pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 METHODS: dict[str, dict[str, Any]] = {
     "mini-batch SGD": {"algorithm": part("minibatch")},
     "PR-SGD": {"algorithm": part("prsgd", interval=2)},
@@ -56,22 +54,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "post-local SGD": {"algorithm": part("post_local", interval=2, switch="steps", after=2.0)},
     "exact sums": {"algorithm": part("prsgd", interval=2), "reduction": "exact"},
 }
-
-
-class Event:
-    """Of a fake GPU, which has done everything by the time that it is asked."""
-
-    def __init__(self, enable_timing: bool = False) -> None:
-        self.is_waited_for = False
-
-    def record(self) -> None:
-        pass
-
-    def synchronize(self) -> None:
-        self.is_waited_for = True
-
-    def elapsed_time(self, end: Event) -> float:
-        return 250.0  # milliseconds
 
 
 class Transfers(TorchDispatchMode):
@@ -103,38 +85,6 @@ class Transfers(TorchDispatchMode):
         return function(*arguments, **named)
 
 
-@pytest.fixture
-def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One GPU of tensors without data. Its backward pass, which no fake has, leaves zeros."""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(Tensor, "pin_memory", lambda self: self)
-
-    def forward(self: Loop, row: int, batch: Nest) -> Tensor:
-        with torch.no_grad():
-            return self.workers.task.loss(self.workers.models[row], batch)
-
-    def moved(module: nn.Module, device: torch.device) -> nn.Module:
-        for own in module.modules():  # in place, which Module.to cannot do to fakes
-            for name, tensor in own._parameters.items():
-                own._parameters[name] = nn.Parameter(tensor.detach().to(device))
-            for name, tensor in own._buffers.items():
-                own._buffers[name] = tensor.to(device)
-        return module
-
-    monkeypatch.setattr("prsgd.training.workers.move", moved)
-
-    def draw(self: RowWorkers, rows: list[int]) -> Nest:  # the counts on the CPU are fake too
-        return self.task.batch(self.active, [0] * len(rows))
-
-    monkeypatch.setattr(RowWorkers, "draw", draw)
-    monkeypatch.setattr(Loop, "backward", forward)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        yield
-
-
-@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 @pytest.mark.parametrize("name", METHODS)
 def test_no_step_of_a_fake_gpu_waits_for_the_host(name: str, fake_gpu: None) -> None:
     """Two rounds of every method: everything is on the GPU, and nothing is read from it.
