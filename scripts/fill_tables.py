@@ -3,13 +3,14 @@
     .venv/bin/python scripts/fill_tables.py
 
 A table stands between <!-- KIND PATH ... --> and <!-- end -->. KIND is
-`ends` (where each curve of these folders ended, and how far from mini-batch SGD),
+`ends` (where each curve of these folders ended, and how far from mini-batch SGD, or `from` others),
 `speedup` (steps to the common loss by N), or `copy` (the table of a Markdown file).
 
 A number stands in a sentence, between <!-- KIND PATH ... --> and <!-- -->:
 
     is FOLDER COLUMN KEY=VALUE ...      where the curve with these values ended; epoch=5: was then
-    behind FOLDER COLUMN KEY=VALUE ...  how far from mini-batch SGD that is
+    behind FOLDER COLUMN KEY=VALUE ...  how far from mini-batch SGD that is; or, with a further
+                                        from KEY=VALUE ..., from the curve with those values
     faster FOLDER KEY=VALUE ...         how many times fewer steps it took than one worker
     sooner CSV NETWORK INTERVAL         how many times sooner than I = 1 it was there
 """
@@ -29,7 +30,7 @@ import yaml
 from measure import markdown
 
 from prsgd.report.asked import tuned
-from prsgd.report.behind import paired
+from prsgd.report.behind import baselines, paired
 from prsgd.report.curves import Curve, Group, groups
 from prsgd.report.declared import full_name
 from prsgd.report.points import lines_of
@@ -75,13 +76,32 @@ def value_of(folder: str, column: str, *values: str) -> str:
 
 
 def behind(folder: str, column: str, *values: str) -> str:
-    """How far from mini-batch SGD a curve ended, on whichever side."""
-    group = the_group(folder)
-    curve, (scale, digits) = the_curve(group, values), PROSE[column]
-    told = difference(
-        curve, minibatch(curve, group), column, scale, digits, TEST_IMAGES[group.data]
-    )
+    """How far from mini-batch SGD, or from another curve, a curve ended, on whichever side."""
+    group, (own, others) = the_group(folder), parted(values)
+    curve, (scale, digits) = the_curve(group, own), PROSE[column]
+    baseline = compared_with(curve, group, others)
+    told = difference(curve, baseline, column, scale, digits, TEST_IMAGES[group.data])
     return told.lstrip("+−")
+
+
+def parted(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """What stands before `from` and behind it."""
+    place = [*words, "from"].index("from")
+    return words[:place], words[place + 1 :]
+
+
+def compared_with(curve: Curve, group: Group, values: Sequence[str]) -> Curve | None:
+    """The curve with these values, or without any mini-batch SGD at the same rate."""
+    if not values:
+        return minibatch(curve, group)
+    return baselines(group, wanted(group, values)).get(curve)
+
+
+def wanted(group: Group, values: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE as full keys and their values."""
+    known = {key for curve in group.curves for key in curve.config}
+    pairs = [value.partition("=") for value in values]
+    return {full_name(key, known): yaml.safe_load(value) for key, _, value in pairs}
 
 
 def faster(folder: str, *values: str) -> str:
@@ -100,28 +120,30 @@ def sooner(path: str, network: str, interval: str) -> str:
 
 def the_curve(group: Group, values: Sequence[str]) -> Curve:
     """The only curve of a group that has these values of keys."""
-    known = {key for curve in group.curves for key in curve.config}
-    pairs = [value.partition("=") for value in values]
-    wanted = {full_name(key, known): yaml.safe_load(value) for key, _, value in pairs}
+    asked = wanted(group, values)
     found = [
         curve
         for curve in group.curves
-        if all(curve.config.get(key) == value for key, value in wanted.items())
+        if all(curve.config.get(key) == value for key, value in asked.items())
     ]
     if len(found) != 1:
         raise ValueError(f"{' '.join(values)}: not just one curve of {group.folder} is so")
     return found[0]
 
 
-def ends(*folders: str) -> str:
-    """A table with a row for each curve, which names its folder where there are several."""
+def ends(*words: str) -> str:
+    """A table with a row for each curve, which names its folder where there are several.
+
+    The words are folders, and the values of other baselines than mini-batch SGD at the same rate.
+    """
+    folders, values = parted(words)
     head = ["run", "seeds", "training loss", "from mini-batch SGD's"]
     head += ["test accuracy (%)", "from mini-batch SGD's", "rounds", "sent by a worker (MB)"]
     lines = [head]
     for folder in folders:
         group = the_group(folder)
         for curve in group.curves:
-            baseline = minibatch(curve, group)
+            baseline = compared_with(curve, group, values)
             name = curve.label if len(folders) == 1 else f"{Path(folder).name}, {curve.label}"
             last = curve.mean.iloc[-1]
             line = [name, str(len(curve.runs))]

@@ -205,6 +205,11 @@ def test_numbers_in_sentences_by_hand(tmp_path: Path) -> None:
     ):
         begin = f"<!-- {kind} {tmp_path} {column} {more} -->"
         assert fill_tables.filled(f"a {begin}x<!-- --> b") == f"a {begin}{number}<!-- --> b"
+    (tmp_path / "figures.yaml").unlink()
+    fill_tables.the_group.cache_clear()
+    begin = f"<!-- behind {tmp_path} test_accuracy interval=8 lr=0.8 from interval=1 lr=0.4 -->"
+    number = f"{50 * (theirs - best):.1f} ± {sampled:.1f}"
+    assert fill_tables.filled(f"{begin}x<!-- -->") == f"{begin}{number}<!-- -->"
     with pytest.raises(ValueError, match="not just one curve"):
         fill_tables.filled(f"<!-- is {tmp_path} round lr=3 --><!-- -->")
 
