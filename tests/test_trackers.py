@@ -74,7 +74,7 @@ def test_every_row_is_told_once_though_the_run_was_stopped(
     _, folder = train_here(run, "first")
     kept_in(parts, monkeypatch)
     questions = iter(range(1000))
-    assert train_here(run, "second", lambda: next(questions) >= 27)[0] == "interrupted"
+    assert train_here(run, "second", lambda: next(questions) >= 22)[0] == "interrupted"
     assert train_here(run, "second")[0] == "done"
     assert parts.keys == ["", "mine"]
     rows = [own for own in whole.written if "drift" in own[1]]
@@ -122,7 +122,7 @@ def test_one_that_cannot_even_start_stops_nothing(
     kept_in(book := Noted(), monkeypatch)
     questions = iter(range(1000))
     run = small_run(tracker=["wandb"])
-    _, folder = train_here(run, "second", lambda: next(questions) >= 27)
+    _, folder = train_here(run, "second", lambda: next(questions) >= 22)
     (folder.path / STATE).write_text("{")
     assert train_here(run, "second")[0] == "done"
     assert [status for status, _ in book.ended] == ["interrupted"]

@@ -175,7 +175,7 @@ def test_it_trains_is_saved_and_goes_on_bitwise(
     """The saved weights, in the user's own module, evaluate as the run did."""
     run = animal(name, **({"workers": 2, "epochs": 0.3} if name == "resnet18" else {}))
     assert train_here(run, "whole")[0] == "done"
-    assert train_here(run, "stopped", stopping_at(3))[0] == "interrupted"
+    assert train_here(run, "stopped", stopping_at(1))[0] == "interrupted"
     status, folder = train_here(run, "stopped")
     assert status == "done"
     whole = RunFolder(folder.path.with_name("whole"))
