@@ -101,7 +101,7 @@ def called(rate: str) -> str:
 
 def draw(frame: pd.DataFrame, heading: str) -> None:
     with drawing():
-        sheet = Sheet(OUT / "network")
+        sheet = Sheet(OUT / "network", formats=("png",))
         figure, axes = plt.subplots(figsize=(sheet.inches, 2.2))
         for place, (rate, rows) in enumerate(frame.groupby("network", sort=False)):
             style = {"color": f"C{place}", "marker": MARKERS[place]}
