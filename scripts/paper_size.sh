@@ -6,8 +6,8 @@
 #   scripts/paper_size.sh --dry-run      # what it would train
 #   scripts/paper_size.sh                # again, after an interruption, to go on
 #
-# The recipe is that of conf/experiment/full.yaml, where γ was chosen by 16 epochs of JPEG images; add
-# KEY=VALUE for another, e.g. lr=0.1.
+# The recipe is that of conf/experiment/full.yaml, whose γ was chosen for mini-batch SGD by five epochs of
+# JPEG images; add KEY=VALUE for another, e.g. lr=0.1.
 set -eu
 cd "$(dirname "$0")/.."
 .venv/bin/prsgd train +experiment=full data.root=auto data.label=auto data=cifar10 \
