@@ -104,17 +104,11 @@ def _measured(run: Run, plan: Plan) -> Gradient:
     bf16 = plan.precision == "bf16"
     batch = run.task.example(run.data, run.batch_size, device)
     model = run.build_model().to(device)
-    run.task.loss(model, batch)  # lazy parameters get their shapes
-    for p in model.parameters():
-        if p.dim() == 4:
-            p.data = p.data.contiguous(memory_format=torch.channels_last)
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}  # bytes by address
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+        kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     def one() -> Tensor:
@@ -122,9 +116,12 @@ def _measured(run: Run, plan: Plan) -> Gradient:
             return run.task.loss(model, batch)
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = one()
+        loss = one()  # lazy parameters get their shapes
+    for p in model.parameters():
+        kept.pop(p.untyped_storage().data_ptr(), None)
+        if p.dim() == 4:
+            p.data = p.data.contiguous(memory_format=torch.channels_last)
     activations = sum(kept.values()) // run.accumulate
-    torch.autograd.backward(loss)
     laps = []
     for _ in range(GRADIENTS):
         start = time.perf_counter()

@@ -74,7 +74,6 @@ class Communicator:
         self.local_workers = self.placed[self.rank]
         self.reduction = Reduction(reduction)
         self._gloo: dist.ProcessGroup | None = None
-        self._meeting = meeting
         self.peers = Peers(timeout, meeting, asked)
         self._under_way: list[Any] = []  # a collective that a GPU does while the CPU goes on
         if device == "cuda":
@@ -132,8 +131,8 @@ class Communicator:
     def close(self, failed: bool = False) -> None:
         """Leave the others; after a failure NCCL may wait for them for ever."""
         if self.processes > 1:
-            if self._meeting:
-                self._meeting.leave(self.rank)
+            if self.peers.meeting:
+                self.peers.meeting.leave(self.rank)
             if not failed or self.device.type == "cpu":
                 dist.destroy_process_group()
 
