@@ -26,17 +26,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from measure import markdown
 
 from prsgd.report.asked import tuned
-from prsgd.report.behind import baselines, paired
+from prsgd.report.behind import baselines, has, paired
 from prsgd.report.curves import Curve, Group, groups
 from prsgd.report.declared import full_name
 from prsgd.report.points import lines_of
 from prsgd.report.runs import load
 from prsgd.report.specs import specs
 from prsgd.report.tables import common_target, steps_to
+from prsgd.report.where import value_in
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (ROOT / "README.md", ROOT / "results" / "RESULTS.md")
@@ -101,7 +101,7 @@ def wanted(group: Group, values: Sequence[str]) -> dict[str, Any]:
     """KEY=VALUE as full keys and their values."""
     known = {key for curve in group.curves for key in curve.config}
     pairs = [value.partition("=") for value in values]
-    return {full_name(key, known): yaml.safe_load(value) for key, _, value in pairs}
+    return {full_name(key, known): value_in(value) for key, _, value in pairs}
 
 
 def faster(folder: str, *values: str) -> str:
@@ -121,11 +121,7 @@ def sooner(path: str, network: str, interval: str) -> str:
 def the_curve(group: Group, values: Sequence[str]) -> Curve:
     """The only curve of a group that has these values of keys."""
     asked = wanted(group, values)
-    found = [
-        curve
-        for curve in group.curves
-        if all(curve.config.get(key) == value for key, value in asked.items())
-    ]
+    found = [curve for curve in group.curves if has(curve, asked)]
     if len(found) != 1:
         raise ValueError(f"{' '.join(values)}: not just one curve of {group.folder} is so")
     return found[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from math import nan, sqrt
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from prsgd.report.curves import Curve, Group
+from prsgd.report.words import text_of
 
 
 def paired(curve: Curve, baseline: Curve, column: str) -> tuple[float, float]:
@@ -34,17 +36,18 @@ def baselines(group: Group, values: Mapping[str, Any]) -> dict[Curve, Curve]:
     where there is not just one.
     """
 
-    def rest(curve: Curve) -> dict[str, Any]:
+    def rest(curve: Curve) -> str:
         left_out = {*values, *curve.tuned}
-        return {key: value for key, value in curve.config.items() if key not in left_out}
+        return text_of({key: own for key, own in curve.config.items() if key not in left_out})
 
-    def has_them(curve: Curve) -> bool:
-        return all(curve.config.get(key) == value for key, value in values.items())
-
-    among = list(filter(has_them, group.curves))
-    found = {}
+    among = defaultdict[str, list[Curve]](list)
     for curve in group.curves:
-        kin = [other for other in among if rest(other) == rest(curve)]
-        if len(kin) == 1 and kin[0] is not curve:
-            found[curve] = kin[0]
-    return found
+        if has(curve, values):
+            among[rest(curve)].append(curve)
+    kin = {curve: among[rest(curve)] for curve in group.curves}
+    return {curve: own[0] for curve, own in kin.items() if len(own) == 1 and own[0] is not curve}
+
+
+def has(curve: Curve, values: Mapping[str, Any]) -> bool:
+    """Whether a curve has these values of keys."""
+    return all(curve.config.get(key) == value for key, value in values.items())

@@ -26,9 +26,9 @@ class Ends:
 
         Of a difference it is the standard error. Steps to the target are those of the mean curve.
         """
-        if y == STEPS:
-            return steps_to(curve, self.target), 0.0
         middle, spread = self.raw(curve, y)
+        if y == STEPS:
+            return middle, spread
         shown = column(y, curve.runs[0].measures).shown
         return shown(middle), 0.0 if isnan(spread) else shown(spread)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from prsgd.report.behind import baselines
+from prsgd.report.behind import baselines, has
 from prsgd.report.columns import key_label
 from prsgd.report.curves import Curve, Group
 from prsgd.report.declared import full_name
@@ -67,7 +67,7 @@ def _fits(curve: Curve, row: Mapping[str, Any], group: Group) -> bool:
     """Whether a curve has the values of a row, keys aside that no curve of the group has."""
     known = {key for other in group.curves for key in other.config}
     wanted = {full_name(key, known): value for key, value in row.items()}
-    return all(curve.config.get(key) == wanted[key] for key in known & {*wanted})
+    return has(curve, {key: value for key, value in wanted.items() if key in known})
 
 
 def draw_points(group: Group, spec: Spec, lines: Lines, sheet: Sheet) -> None:
@@ -99,9 +99,6 @@ def draw_points(group: Group, spec: Spec, lines: Lines, sheet: Sheet) -> None:
             axes.axhline(0, color="black", linewidth=0.5)
         scale_x(axes, [*places.values()])
 
-    shared = group.captioned("standard error" if spec.minus else "standard deviation")
-    power = "" if spec.slope is None else f"dashed: ∝ {called(spec.x)}{raised(spec.slope)}"
-    caption = ", ".join(filter(None, [shared, note, power]))
     data = pd.DataFrame(
         [
             {"line": label, spec.x: places.get(curve), **_data(curve, spec.y, ends)}
@@ -116,10 +113,16 @@ def draw_points(group: Group, spec: Spec, lines: Lines, sheet: Sheet) -> None:
         spec.y,
         fill_panel,
         key_label(spec.x),
-        caption,
+        _caption(group, spec, note),
         data,
         sheet,
     )
+
+
+def _caption(group: Group, spec: Spec, note: str) -> str:
+    shared = group.captioned("standard error" if spec.minus else "standard deviation")
+    power = "" if spec.slope is None else f"dashed: ∝ {called(spec.x)}{raised(spec.slope)}"
+    return ", ".join(filter(None, [shared, note, power]))
 
 
 def _places(group: Group, key: str) -> dict[Curve, Any]:

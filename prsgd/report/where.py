@@ -24,7 +24,7 @@ def those_with(runs: Sequence[RunRecord], where: Sequence[str]) -> list[RunRecor
             raise UserError(
                 f"--where={text}: must be KEY=VALUE with a key of the runs, as in interval=8,32"
             )
-        values = [_read(value) for value in wanted.split(",")]
+        values = [value_in(value) for value in wanted.split(",")]
         there = dict.fromkeys(str(run.config.get(key)) for run in chosen)
         chosen = [run for run in chosen if run.config.get(key) in values]
         if not chosen:
@@ -32,7 +32,7 @@ def those_with(runs: Sequence[RunRecord], where: Sequence[str]) -> list[RunRecor
     return chosen
 
 
-def _read(text: str) -> Any:
+def value_in(text: str) -> Any:
     """A value as a configuration has it: a number, true, null, or a word."""
     try:
         return float(text)
