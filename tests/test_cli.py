@@ -103,6 +103,10 @@ REFUSED = {
     "train data.partition=random": "data.partition=random: must be one of shared, iid, dirichlet, "
     "by_label",
     "train +experiment=none": "experiment=none: must be one of ",
+    "train +experiment=full experiment/full@_global_=prsgd_9": (
+        "experiment/full=prsgd_9: must be one of minibatch, post_local, prsgd_8, prsgd_32; did you "
+    ),
+    "train model=resnet/20": f"model=resnet/20: must be one of {ALLOWED_MODELS}",
     "train algorithm._target_=os.system": "algorithm._target_=os.system: must be a class of prsgd, "
     "or of a package in plugins, for this group",
     "train model._target_=torch.nn.Linear": "model._target_=torch.nn.Linear: must be a class of "

@@ -9,7 +9,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from prsgd.config.choices import PRESETS, known_keys, unknown_choice, unknown_key
+from prsgd.config.choices import PRESETS, choices, known_keys, unknown_choice, unknown_key
 
 PLUGINS = {"launcher": ("joblib", "submitit"), "sweeper": ("optuna",)}  # which are extras
 
@@ -25,8 +25,11 @@ def explain(error: Exception, arguments: Sequence[str], folders: Sequence[Path])
             return _unreadable(argument)
     if found := re.search(r"Could not find 'hydra/(launcher|sweeper)/([^']*)'", message):
         return _unknown_plugin(*found.groups())
-    if found := re.search(r"Could not find '(\w+)/([^']*)'", message):
-        return unknown_choice(found[1], found[2], folders)
+    if found := re.search(r"Could not find '(\w+/[^']*)'", message):
+        group, _, value = found[1].rpartition("/")
+        if not choices(group, folders):  # the value has a slash
+            group, _, value = found[1].partition("/")
+        return unknown_choice(group, value, folders)
     if found := re.search(r"Ambiguous value for argument '([^']+)'", message):
         return f"{found[1]}: several values are a sweep, which needs -m"
     if found := re.search(r"An item is already at '([^']+)'", message):
