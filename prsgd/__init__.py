@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from prsgd.errors import RunFailed, UserError
     from prsgd.report.frame import load_runs
 
-    __version__: str
-
+__version__ = "0.2.0"
 __all__ = ["Result", "RunFailed", "UserError", "__version__", "compose", "load_runs", "train"]
 _PLACES = {
     "Result": "prsgd.api.result",
@@ -32,10 +31,6 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("prsgd")
     if name not in _PLACES:
         raise AttributeError(f"module 'prsgd' has no attribute '{name}'")
     return getattr(import_module(_PLACES[name]), name)

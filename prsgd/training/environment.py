@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from prsgd import __version__
 from prsgd.config.plan import Plan
 from prsgd.config.schema import Run
 from prsgd.training.machine import cpu_name
@@ -23,7 +24,7 @@ def describe(run: Run, plan: Plan) -> dict[str, Any]:
 
     gpu = plan.device == "cuda"
     return {
-        "prsgd": version("prsgd"),
+        "prsgd": __version__,
         "commit": commit(),
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "numpy", "hydra-core", "safetensors")},
