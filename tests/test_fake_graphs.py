@@ -93,7 +93,7 @@ def graphs(workers: int) -> RowWorkers:
 
 def test_each_row_of_a_fake_gpu_is_recorded_once_and_replayed(log: list[str]) -> None:
     """Round-robin on the streams, which wait for the batch, and the next launch for all of them."""
-    workers, rows = graphs(6), range(6)
+    workers, rows = graphs(STREAMS + 2), range(STREAMS + 2)
     lane = {row: f"stream {1 + row % STREAMS}" for row in rows}
     workers.compute_gradients()
     for row in rows:
@@ -110,13 +110,13 @@ def test_each_row_of_a_fake_gpu_is_recorded_once_and_replayed(log: list[str]) ->
 
 
 def test_a_row_of_a_fake_gpu_that_is_idle_is_not_replayed(log: list[str]) -> None:
-    workers = graphs(6)
+    workers = graphs(STREAMS + 2)
     workers.compute_gradients()
     log.clear()
-    workers.compute_gradients(active=[1, 4])
+    workers.compute_gradients(active=[1, STREAMS])
     assert [line for line in log if "row" in line] == [
         "stream 2 replays row 1",
-        "stream 1 replays row 4",
+        f"stream 1 replays row {STREAMS}",
     ]
 
 

@@ -26,7 +26,7 @@ class Machine:
         return replace(self, gpus=gpus, cores=max(1, self.cores // runs))
 
 
-STREAMS = 4  # workers whose gradients a GPU computes at the same time, where it replays graphs
+STREAMS = 8  # workers whose gradients a GPU computes at the same time, where it replays graphs
 
 
 @dataclass(frozen=True)

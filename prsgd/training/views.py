@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+ALIGNED = 64  # numbers
+
 
 def parameters(module: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
     """(owning module, name, parameter) of what is trained, each once, in a fixed order."""
@@ -47,6 +49,20 @@ def row_of(module: nn.Module) -> tuple[Tensor, Tensor]:
     norms = batch_norms(module)
     statistics = [n.running_mean for n in norms] + [n.running_var for n in norms]
     return x, torch.cat([x.new_empty(0), *statistics])  # type: ignore[list-item]
+
+
+def rows_of(row: Tensor, count: int) -> Tensor:
+    """(count, D): copies of a row (D,).
+
+    On a GPU each row begins where cuDNN can read many weights at a time; without that it has no
+    convolution in float32.
+    """
+    if not row.is_cuda:
+        return row.repeat(count, 1)
+    stride = -(-len(row) // ALIGNED) * ALIGNED
+    rows = row.new_zeros(count, stride)[:, : len(row)]
+    rows.copy_(row)
+    return rows
 
 
 def matrices(module: nn.Module) -> Tensor:

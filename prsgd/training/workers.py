@@ -38,7 +38,15 @@ from prsgd.training.differences import Differences
 from prsgd.training.generators import ForwardDraws
 from prsgd.training.gradients import STRATEGIES
 from prsgd.training.optimizers import ALL, OptimizerSettings, build_optimizer
-from prsgd.training.views import bind_views, matrices, parameters, pooled, row_of, share_frozen
+from prsgd.training.views import (
+    bind_views,
+    matrices,
+    parameters,
+    pooled,
+    row_of,
+    rows_of,
+    share_frozen,
+)
 
 CLIP_EPS = 1e-6  # as torch.nn.utils.clip_grad_norm_ has it
 
@@ -81,7 +89,7 @@ class RowWorkers:
         model = move(copy.deepcopy(model), device)
         start, statistics = row_of(model)
         self.sizes = [p.numel() for _, _, p in parameters(model)]
-        self.x = start.repeat(rows, 1)
+        self.x = rows_of(start, rows)
         self.g = torch.zeros_like(self.x)
         self.s = statistics.repeat(rows, 1)
         decayed = matrices(model) if settings.decayed == "matrices" else None
