@@ -11,6 +11,8 @@ Everything here is imported when it is first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from prsgd.version import __version__
+
 if TYPE_CHECKING:
     from prsgd.api.compose import compose
     from prsgd.api.result import Result
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from prsgd.errors import RunFailed, UserError
     from prsgd.report.frame import load_runs
 
-__version__ = "0.2.0"
 __all__ = ["Result", "RunFailed", "UserError", "__version__", "compose", "load_runs", "train"]
 _PLACES = {
     "Result": "prsgd.api.result",

@@ -19,7 +19,7 @@ from test_data import TREE, tree
 
 from prsgd.cli.train_screens import show_lines
 from prsgd.config.explain import with_source
-from prsgd.config.plan import Plan
+from prsgd.config.plan import STREAMS, Plan
 from prsgd.config.swept import swept
 from prsgd.cost import estimate
 
@@ -276,11 +276,14 @@ def test_the_memory_of_a_plan_has_the_activations_of_what_is_computed_at_once() 
     alone = Plan("cuda", 1, 1, "fp32", "in_process", 1)
     gradient = estimate.Gradient(seconds=1.0, activations=1000)
     run = small_run(workers=6, momentum=0.9)
-    assert estimate.process_memory(run, alone, [40, 60], gradient) == 6 * 3 * 400 + 1000
-    graphs = replace(run, gradients="graph")
-    assert estimate.process_memory(graphs, alone, [100], gradient) == 6 * 3 * 400 + 4 * 1000
+    assert estimate.process_memory(run, alone, [40, 60], gradient) == 6 * 3 * 400 + 6 * 1000
+    loop = replace(run, gradients="loop")
+    assert estimate.process_memory(loop, alone, [40, 60], gradient) == 6 * 3 * 400 + 1000
+    many = replace(run, workers=STREAMS + 1)
+    rows = (STREAMS + 1) * 3 * 400
+    assert estimate.process_memory(many, alone, [100], gradient) == rows + STREAMS * 1000
     on_four = replace(alone, processes=4)  # hosting 2, 2, 1 and 1 of them
-    assert estimate.process_memory(graphs, on_four, [100], gradient) == 2 * 3 * 400 + 2 * 1000
+    assert estimate.process_memory(run, on_four, [100], gradient) == 2 * 3 * 400 + 2 * 1000
 
 
 def test_activations_are_what_the_forward_pass_keeps() -> None:

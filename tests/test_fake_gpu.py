@@ -91,7 +91,7 @@ def test_no_step_of_a_fake_gpu_waits_for_the_host(name: str, fake_gpu: None) -> 
 
     What a round says of losses and signals is sent to the host, which does not wait for it.
     """
-    run = small_run(workers=4, device="cuda", **METHODS[name])
+    run = small_run(workers=4, device="cuda", gradients="loop", **METHODS[name])
     communicator = Communicator(run.workers, "cuda", run.reduction)
     workers = build_workers(run, Repeated(run, CUDA), communicator, bf16=False)
     run.algorithm.begin(RunInfo(4, 4, 2.0, lambda t: 0.1), workers)

@@ -13,7 +13,8 @@ import pytest
 import torch
 from conftest import bound, part, small_run
 
-from prsgd.config.plan import Machine, decide
+import prsgd
+from prsgd.config.plan import Machine, decide, strategy
 from prsgd.distributed.communicator import Communicator
 from prsgd.errors import UserError
 from prsgd.tasks.base import blank, leaves
@@ -22,6 +23,7 @@ from prsgd.training.setup import build_workers
 from prsgd.training.workers import RowWorkers
 
 RESNET = part("resnet", depth=8)
+GIVEN = {"_target_": "prsgd.models.given.Given", "of": "torch.nn.Flatten"}
 GPT = {"_target_": "prsgd.models.GPT", "depth": 1, "width": 16, "heads": 2, "dropout": 0.3}
 CASES: dict[str, dict[str, Any]] = {
     "BatchNorm and momentum": {"model": RESNET, "momentum": 0.9},
@@ -116,17 +118,28 @@ def test_where_gradients_cannot_be_recorded() -> None:
     with pytest.raises(UserError) as refusal:
         decide(small_run(gradients="graph"), laptop, {})
     assert str(refusal.value) == (
-        "gradients=graph: is for CUDA GPUs, and none is in use; it must be loop"
+        "gradients=graph: is for CUDA GPUs, and none is in use; it must be auto or loop"
     )
     with pytest.raises(UserError) as refusal:
         small_run(
             gradients="graph",
-            model={"_target_": "prsgd.models.given.Given", "of": "torch.nn.Flatten"},
+            model=GIVEN,
         )
     assert str(refusal.value) == (
         "gradients=graph: records what prsgd's own models and losses do; with others it must be "
-        "loop"
+        "auto or loop"
     )
+
+
+def test_graphs_are_chosen_where_they_were_seen_to_be_right_on_a_gpu() -> None:
+    assert strategy(small_run(), "cuda") == "graph"
+    assert strategy(small_run(gradients="loop"), "cuda") == "loop"
+    assert strategy(small_run(gradients="graph", reduction="exact"), "cuda") == "graph"
+    assert strategy(small_run(), "cpu") == "loop"
+    assert strategy(small_run(reduction="exact"), "cuda") == "loop"
+    assert strategy(small_run(model=GIVEN), "cuda") == "loop"
+    dropout = prsgd.compose("+experiment=quickstart_lm", "model.dropout=0.1")
+    assert strategy(dropout, "cuda") == "loop"
 
 
 def test_blank_rows_are_of_the_same_kinds() -> None:

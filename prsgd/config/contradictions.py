@@ -40,7 +40,7 @@ def contradictions(run: Run) -> Iterator[str]:
     if run.gradients == "graph" and is_tried(run):
         yield (
             "gradients=graph: records what prsgd's own models and losses do; with others it must "
-            "be loop"
+            "be auto or loop"
         )
     if problem := run.algorithm.check(run.workers):
         yield f"algorithm={run.algorithm.name}: {problem}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from prsgd.config.registry import is_tried
 from prsgd.config.schema import Run
 from prsgd.errors import UserError
 
@@ -27,6 +28,17 @@ class Machine:
 
 
 STREAMS = 8  # workers whose gradients a GPU computes at the same time, where it replays graphs
+
+
+def strategy(run: Run, device: str) -> str:
+    """How gradients are computed: `loop` or `graph`.
+
+    For auto graphs are chosen where they were seen to give a loop's gradients on a GPU.
+    """
+    if run.gradients != "auto":
+        return run.gradients
+    is_own = not is_tried(run) and not run.model.draws
+    return "graph" if device == "cuda" and is_own and run.reduction == "fast" else "loop"
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,9 @@ def decide(
         raise UserError("device=cuda: there is no CUDA GPU here; it must be auto or cpu")
     device = "cuda" if machine.gpus and run.device != "cpu" else "cpu"
     if run.gradients == "graph" and device != "cuda":
-        raise UserError("gradients=graph: is for CUDA GPUs, and none is in use; it must be loop")
+        raise UserError(
+            "gradients=graph: is for CUDA GPUs, and none is in use; it must be auto or loop"
+        )
     if device == "cuda" and run.precision == "bf16" and not machine.bf16[device]:
         raise UserError(
             "precision=bf16: the GPUs here have no bf16 arithmetic, which those of compute "

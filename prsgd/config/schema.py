@@ -106,7 +106,7 @@ class Settings:
     precision: str = choice("auto", "auto", "fp32", "bf16")
     reduction: str = choice("fast", "fast", "exact")
     device: str = choice("auto", "auto", "cpu", "cuda", **PLACE)
-    gradients: str = choice("loop", "loop", "graph", **PLACE)
+    gradients: str = choice("auto", "auto", "loop", "graph", **PLACE)
     processes: Any = auto_or_whole(1, **PLACE)
     threads: Any = auto_or_whole(1, **PLACE)
     restarts: int = whole(3, 0, **PLACE)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prsgd.algorithms.base import Algorithm
 from prsgd.algorithms.info import RunInfo
-from prsgd.config.plan import STREAMS, Plan
+from prsgd.config.plan import STREAMS, Plan, strategy
 from prsgd.config.schema import Run
 from prsgd.cost.counter import CommCounter
 from prsgd.distributed.placement import placement
@@ -58,7 +58,7 @@ def process_memory(run: Run, plan: Plan, sizes: Sequence[int], gradient: Gradien
     A GPU that replays graphs keeps those of several gradients at the same time.
     """
     hosted = max(map(len, placement(run.workers, plan.processes)))
-    at_once = min(STREAMS, hosted) if run.gradients == "graph" else 1
+    at_once = min(STREAMS, hosted) if strategy(run, plan.device) == "graph" else 1
     return memory(run, sizes) * hosted // run.workers + at_once * gradient.activations
 
 

@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from prsgd import __version__
-from prsgd.config.plan import Plan
+from prsgd.config.plan import Plan, strategy
 from prsgd.config.schema import Run
 from prsgd.training.machine import cpu_name
+from prsgd.version import __version__
 
 TOLD = ("prsgd", "commit", "torch", "numpy", "processor", "device")  # may change a run's numbers
 QUIETLY: Any = {"capture_output": True, "text": True, "timeout": 5, "check": True}
@@ -35,6 +35,7 @@ def describe(run: Run, plan: Plan) -> dict[str, Any]:
         "processes": plan.processes,
         "threads": plan.threads,
         "precision": plan.precision,
+        "gradients": strategy(run, plan.device),
         "data": run.data.name(),
         "data_fingerprint": run.data.fingerprint(),
     }

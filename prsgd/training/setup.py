@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from prsgd.config.plan import strategy
 from prsgd.config.schema import Run
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.compression import Lossy
@@ -16,6 +19,7 @@ def build_workers(run: Run, task: Draws, communicator: Communicator, bf16: bool)
     model, draws, unused = build_module(run, bf16)
     forward_draws = ForwardDraws(run.seed, communicator.device) if draws else None
     keeps_frozen = run.start_sha256 != "auto"
+    run = replace(run, gradients=strategy(run, communicator.device.type))
     workers = RowWorkers(model, communicator, task, run, bf16, forward_draws, keeps_frozen)
     if isinstance(run.compression, Lossy):
         workers.compress(run.compression, run.seed)
