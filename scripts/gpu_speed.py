@@ -115,7 +115,7 @@ def measure(keys: tuple[str, ...], device: str, seconds: float) -> list[dict[str
     found = []
     with device_settings(Plan(device, 1, 1, "bf16", "in_process", 1), "fast"):
         contestants = {
-            "loop": rows(run, communicator),
+            "loop": rows(replace(run, gradients="loop"), communicator),
             "graph": rows(replace(run, gradients="graph"), communicator),
             "single": single(run, communicator),
             "ddp": single(run, communicator, "ddp"),

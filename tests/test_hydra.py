@@ -280,6 +280,16 @@ def test_a_run_that_two_jobs_have_is_trained_once(prsgd: Command, tmp_path: Path
     assert done.stdout.count("  done: ") == 2
 
 
+@pytest.mark.dist
+def test_the_runs_of_one_job_go_side_by_side_too(prsgd: Command) -> None:
+    """A table makes two runs of the only job, and both begin before either ends."""
+    keys = (*FAST, "epochs=40", "+runs={table: {interval: [3, 4]}}", "jobs=2")
+    done = prsgd("train", "-m", *keys, "seed=0")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line for line in done.stdout.splitlines() if "  begins" in line or "  done: " in line]
+    assert ["begins" in line for line in lines] == [True, True, False, False]
+
+
 def order(stdout: str) -> list[str]:
     """Run names in the order of their numbers."""
     return [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -78,19 +77,24 @@ class Sweep:
         asked = [(run, None) for runs, _ in made for run in runs]
         figures, jobs = made[-1][1], batch.keys[-1].jobs
         ready, at_once = self.ready(asked, figures, jobs, all_known=batch.is_whole)
-        left = iter(ready)
-        of_jobs = [[*islice(left, len(runs))] for runs, _ in made]
-        tasks = [(own, partial(_job_of_hydra, batch, k, own)) for k, own in enumerate(of_jobs)]
-        returns = []
-        for own, returned in self._done(tasks, at_once):
+        of_jobs = [k for k, (runs, _) in enumerate(made) for _ in runs]
+        tasks = [
+            ([own], partial(_job_of_hydra, batch, k, own))
+            for k, own in zip(of_jobs, ready, strict=True)
+        ]
+        returns = [JobReturn() for _ in made]
+        values: list[list[float | None]] = [[] for _ in made]
+        for k, (own, returned) in zip(of_jobs, self._done(tasks, at_once), strict=False):
             if isinstance(returned, Lost):
-                value, returned = self._noted(own, returned), JobReturn()
+                values[k].append(self._noted(own, returned))
             else:
-                value = self._noted(own, returned.return_value)
-            returned.status, returned.return_value = JobStatus.COMPLETED, value
-            returns.append(returned)
+                values[k].append(self._noted(own, returned.return_value))
+                returns[k] = returned
         if self.signal:
             raise Stopped
+        for returned, found in zip(returns, values, strict=True):
+            returned.status = JobStatus.COMPLETED
+            returned.return_value = mean(found, len(found))
         return returns
 
     def _elsewhere(self, batch: Batch) -> Sequence[JobReturn]:
@@ -183,10 +187,9 @@ class Sweep:
         return ended.objective
 
 
-def _job_of_hydra(
-    batch: Batch, place: int, ready: Sequence[Ready], screen: Screen | None
-) -> JobReturn:
-    returned = batch.run(place, lambda config: train_job(ready, config, screen))
+def _job_of_hydra(batch: Batch, place: int, ready: Ready, screen: Screen | None) -> JobReturn:
+    """One run of a job; Hydra's callbacks are told of each."""
+    returned = batch.run(place, lambda config: train_job([ready], config, screen))
     if returned.status is not JobStatus.COMPLETED:
         raise returned._return_value
     return returned
