@@ -39,6 +39,7 @@ from prsgd.training.device import device_settings
 from prsgd.training.interrupt import Interrupt
 from prsgd.training.machine import compute_capability
 from prsgd.training.setup import build_workers
+from prsgd.training.views import ALIGNED, rows_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 METHODS: dict[str, dict[str, Any]] = {
@@ -105,6 +106,20 @@ def test_no_step_of_a_fake_gpu_waits_for_the_host(name: str, fake_gpu: None) -> 
     assert {own.device.type for name, own in state.items() if not name.startswith("draws")} == {
         "cuda"
     }
+
+
+def test_rows_of_a_fake_gpu_begin_at_aligned_addresses(fake_gpu: None) -> None:
+    row = torch.arange(5.0, device=CUDA)
+    rows = rows_of(row, 3)
+    assert rows.shape == (3, 5)
+    assert rows.stride() == (ALIGNED, 1)
+
+
+def test_rows_of_a_cpu_lie_one_after_another() -> None:
+    row = torch.arange(5.0)
+    rows = rows_of(row, 3)
+    assert torch.equal(rows, row.expand(3, 5))
+    assert rows.is_contiguous()
 
 
 def test_what_is_drawn_goes_to_a_fake_gpu_in_one_copy(fake_gpu: None) -> None:

@@ -54,8 +54,8 @@ def row_of(module: nn.Module) -> tuple[Tensor, Tensor]:
 def rows_of(row: Tensor, count: int) -> Tensor:
     """(count, D): copies of a row (D,).
 
-    On a GPU each row begins where cuDNN can read many weights at a time; without that it has no
-    convolution in float32.
+    On a GPU each row begins where cuDNN can read many weights at a time. Without that it refused
+    ResNets in float32.
     """
     if not row.is_cuda:
         return row.repeat(count, 1)
