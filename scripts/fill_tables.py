@@ -48,6 +48,7 @@ NUMBER = re.compile(r"(<!-- (is|behind|faster|sooner) ([^>]+) -->).*?(<!-- -->)"
 PROSE = {  # scale, digits
     "consensus_train_loss": (1, 3),
     "train_loss": (1, 2),
+    "test_loss": (1, 2),
     "test_accuracy": (100, 1),
     "test_bits_per_byte": (1, 3),
     "round": (1, 0),
