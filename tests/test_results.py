@@ -66,7 +66,7 @@ def test_results_are_small() -> None:
 @pytest.mark.parametrize("document", fill_tables.DOCUMENTS, ids=lambda path: path.name)
 def test_tables_are_those_of_the_records(document: Path) -> None:
     text = document.read_text()
-    assert "<!-- ends results/paper/lr-0.05 -->" in text
+    assert "<!-- ends results/full -->" in text
     assert fill_tables.filled(text) == text
 
 
