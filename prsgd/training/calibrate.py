@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from prsgd.config.plan import Plan
+from prsgd.config.plan import Plan, strategy
 from prsgd.config.schema import Run
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.meeting import Meeting
@@ -61,7 +61,7 @@ def _measured(run: Run, plan: Plan, meeting: Meeting | None) -> Measured:
         model,
         communicator,
         Repeated(run, communicator.device),
-        run,
+        replace(run, gradients=strategy(run, plan.device)),
         bf16,
         ForwardDraws(run.seed, communicator.device) if draws else None,
     )

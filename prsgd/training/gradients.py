@@ -114,6 +114,3 @@ class Graphs(Loop):
 
 def _lane(device: torch.device) -> tuple[Any, Any]:
     return torch.cuda.Stream(device), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
-
-
-STRATEGIES = {"loop": Loop, "graph": Graphs}

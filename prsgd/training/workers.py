@@ -36,7 +36,7 @@ from prsgd.training.buffers import buffers, move, set_consensus
 from prsgd.training.columns import Columns
 from prsgd.training.differences import Differences
 from prsgd.training.generators import ForwardDraws
-from prsgd.training.gradients import STRATEGIES
+from prsgd.training.gradients import Graphs, Loop
 from prsgd.training.optimizers import ALL, OptimizerSettings, build_optimizer
 from prsgd.training.views import (
     bind_views,
@@ -123,7 +123,7 @@ class RowWorkers:
         for x, g, s in zip(self.x, self.g, self.s, strict=True):
             self.models.append(share_frozen(copy.deepcopy(model), model).train())
             bind_views(self.models[-1], x, s, g)
-        self.gradients = STRATEGIES[settings.gradients](self)
+        self.gradients = (Graphs if settings.gradients == "graph" else Loop)(self)
         self._consensus_model = model.eval()
 
     def compress(self, compressor: Lossy, seed: int) -> None:
