@@ -52,6 +52,34 @@ def test_a_wheel_trains_from_another_folder(tmp_path: Path, cache: Path) -> None
     assert "epochs, rounds, bytes, time, ends, drift (png, svg, data as csv)" in drawn
 
 
+@pytest.mark.slow
+def test_a_checkout_sweeps_without_being_installed(tmp_path: Path, cache: Path) -> None:
+    """The dependencies are lent; neither prsgd's metadata nor its plugin of Hydra's is there."""
+    site = Path(pytest.__file__).parents[1]
+    (tmp_path / "lent").mkdir()
+    for path in site.iterdir():
+        if not path.name.startswith(("prsgd", "hydra_plugins")):
+            (tmp_path / "lent" / path.name).symlink_to(path)
+    places = f"{tmp_path / 'lent'}:{ROOT}"
+    small = [
+        "model=mlp",
+        "data=synthetic",
+        "data.size=8",
+        "data.train=160",
+        "workers=2",
+        "epochs=1",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "prsgd", "train", "-m", *small, "seed=0,1", "jobs=1"],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": places},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len([*(tmp_path / "runs").iterdir()]) == 2
+
+
 def test_imports_run_one_way() -> None:
     lint = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([lint], cwd=ROOT, capture_output=True, text=True)

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf.errors import OmegaConfBaseException
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from prsgd.config.launcher import Batch, Task
 
+PLUGINS = Path(__file__).parents[1] / "hydra"  # in a checkout; installed, ours is beside prsgd
 NOT_KEYS = ("runs", "figures", "jobs", "objective")  # of a whole sweep, and no keys of its runs
 
 
@@ -66,6 +68,8 @@ def hydra_jobs(arguments: list[str], task: Task) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
     import hydra
 
+    if PLUGINS.is_dir() and str(PLUGINS) not in sys.path:
+        sys.path.append(str(PLUGINS))  # for a checkout that is not installed
     main = hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
     jobs = _PastHydra(task)
     config_dirs(arguments)
