@@ -121,10 +121,7 @@ def test_where_gradients_cannot_be_recorded() -> None:
         "gradients=graph: is for CUDA GPUs, and none is in use; it must be auto or loop"
     )
     with pytest.raises(UserError) as refusal:
-        small_run(
-            gradients="graph",
-            model=GIVEN,
-        )
+        small_run(gradients="graph", model=GIVEN)
     assert str(refusal.value) == (
         "gradients=graph: records what prsgd's own models and losses do; with others it must be "
         "auto or loop"

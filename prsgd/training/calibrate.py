@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from prsgd.config.plan import Plan, strategy
+from prsgd.config.plan import Plan
 from prsgd.config.schema import Run
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.meeting import Meeting
 from prsgd.tasks.base import Draws, Nest, stacked
 from prsgd.training.device import device_settings
-from prsgd.training.generators import ForwardDraws
-from prsgd.training.module import build_module
-from prsgd.training.workers import RowWorkers
+from prsgd.training.setup import build_workers
 
 WARM, LAPS = 3, 12
 
@@ -55,16 +53,8 @@ def _measured(run: Run, plan: Plan, meeting: Meeting | None) -> Measured:
     communicator = Communicator(
         run.workers, plan.device, run.reduction, plan.processes, run.timeout, meeting
     )
-    bf16 = plan.precision == "bf16"
-    model, draws, _ = build_module(run, bf16)
-    workers = RowWorkers(
-        model,
-        communicator,
-        Repeated(run, communicator.device),
-        replace(run, gradients=strategy(run, plan.device)),
-        bf16,
-        ForwardDraws(run.seed, communicator.device) if draws else None,
-    )
+    example = Repeated(run, communicator.device)
+    workers = build_workers(run, example, communicator, plan.precision == "bf16")
     exact = run.reduction == "exact"
     row = workers.g[0].to(torch.int64 if exact else torch.float32, copy=True)
     payload = torch.zeros(2, device=communicator.device), row
