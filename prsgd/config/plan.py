@@ -33,7 +33,8 @@ STREAMS = 8  # workers whose gradients a GPU computes at the same time, where it
 def strategy(run: Run, device: str) -> str:
     """How gradients are computed: `loop` or `graph`.
 
-    For auto graphs are chosen where they were seen to give a loop's gradients on a GPU.
+    `auto` means graphs for what was compared with a loop on a GPU: models and losses of prsgd's own
+    that draw nothing at random, with fast sums.
     """
     if run.gradients != "auto":
         return run.gradients

@@ -77,7 +77,7 @@ class Sweep:
         asked = [(run, None) for runs, _ in made for run in runs]
         figures, jobs = made[-1][1], batch.keys[-1].jobs
         ready, at_once = self.ready(asked, figures, jobs, all_known=batch.is_whole)
-        of_jobs = [k for k, (runs, _) in enumerate(made) for _ in runs]
+        of_jobs = [k for k, (runs, _) in enumerate(made) for _ in runs]  # the job of each run
         tasks = [
             ([own], partial(_job_of_hydra, batch, k, own))
             for k, own in zip(of_jobs, ready, strict=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-ALIGNED = 64  # numbers
+ALIGNED = 64  # on a GPU a row begins at a multiple of so many numbers
 
 
 def parameters(module: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
