@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -61,6 +64,38 @@ def test_exact_sums_are_of_eight_bytes(train_here: Callable, reduction: str, siz
     _, folder = train_here(run)
     assert set(numbers(folder, "rounds.csv")["payload_bytes"]) == {2 * size * D}
     assert communication(run, 160, sizes(run)).payload_bytes == 3 * 2 * size * D
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"model": part("mlp")},
+        {"model": part("resnet", depth=8)},
+        {"model": part("resnet", depth=8, norm="group")},
+        {
+            "model": {"name": "gpt"},
+            "data": {"name": "stdlib"},
+            "task": {"name": "language_modeling"},
+        },
+    ],
+    ids=["MLP", "ResNet-8", "GroupNorm", "GPT"],
+)
+def test_sizes_are_those_of_the_module(parts: dict[str, Any]) -> None:
+    run = small_run(**parts)
+    assert sizes(run) == [p.numel() for p in run.build_model().parameters()]
+
+
+@pytest.mark.parametrize("experiment", ["quickstart", "quickstart_lm"])
+def test_a_run_does_without_torchs_compiler(tmp_path: Path, experiment: str) -> None:
+    """To load it takes longer than to train this."""
+    code = (
+        "import sys; from prsgd.cli.main import dispatch\n"
+        f"dispatch(['train', '+experiment={experiment}', 'epochs=0.001', 'processes=1'])\n"
+        "assert not {'torch._dynamo', 'torch._inductor', 'sympy'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_rows_say_what_they_mean(train_here: Callable) -> None:

@@ -37,8 +37,10 @@ def sizes(run: Run) -> list[int]:
     import torch
     from torch.nn.parameter import is_lazy
 
+    from prsgd.models.unfilled import Unfilled
+
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), Unfilled():
             model = run.build_model()
     except Exception:  # the meta device has no numbers
         torch.set_num_threads(1)  # and so no threads that a fork would lose
