@@ -75,6 +75,12 @@ def bound(run: Run, cache: Path) -> Bound:
     return run.task.bind(run, *load(path, torch.device("cpu")))
 
 
+def spent() -> float:
+    """Seconds of the CPU that processes of this one took, as tests share the cores."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def drawn(task: Bound, worker: int, draw: int) -> Any:
     """One worker's batch."""
     return row_of_nest(task.batch([worker], [draw]), 0)

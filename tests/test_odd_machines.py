@@ -125,11 +125,11 @@ BOMBS = {
 def test_a_record_is_plain_data_of_a_bounded_size(tmp_path: Path, name: str) -> None:
     text, why = BOMBS[name]
     (tmp_path / "config.yaml").write_text(text)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(UserError) as refusal:
         RunFolder(tmp_path).config()
     assert str(refusal.value).startswith(f"{tmp_path}/config.yaml is damaged: {why}")
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_a_few_aliases_are_no_bomb() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import spent
 from test_report import declare, fixture_run
 
 from prsgd.report import report
@@ -107,11 +107,9 @@ def test_four_hundred_runs_take_seconds(tmp_path: Path) -> None:
         f"assert dispatch(['figures', {str(tmp_path)!r}]) == 0\n"
         "print(Path('/proc/self/status').read_text())"
     )
-    before = os.times()
+    before = spent()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    after = os.times()  # of the CPU, as tests share the cores
     assert done.returncode == 0, done.stderr
-    spent = after.children_user + after.children_system
-    assert spent - before.children_user - before.children_system < 20
+    assert spent() - before < 20
     [peak] = re.findall(r"VmHWM:\s+(\d+) kB", done.stdout)
     assert int(peak) < 400_000

@@ -16,7 +16,7 @@ from prsgd.config.registry import class_named
 from prsgd.measures import Measures
 from prsgd.report.runs import RunRecord
 from prsgd.report.slugs import slugs
-from prsgd.report.words import SYMBOLS, in_full, is_number, said, short, text_of
+from prsgd.report.words import SYMBOLS, by_size, in_full, is_number, said, short, text_of
 
 if TYPE_CHECKING:
     from prsgd.report.trials import Search
@@ -216,8 +216,7 @@ def _panel(run: RunRecord) -> str:
 def _groups_of_folder(panels: Mapping[str, Mapping[str, list[RunRecord]]]) -> list[Group]:
     found = []
     for curves in panels.values():
-        by_config = (Curve(curves[config]) for config in sorted(curves))
-        found.append(Group(sorted(by_config, key=curve_order)))
+        found.append(Group(sorted(map(Curve, curves.values()), key=curve_order)))
     names = slugs([f"{group.data} {group.model}" for group in found], [*panels])
     for group, slug in zip(found, names, strict=True):
         group.slug = slug
@@ -266,11 +265,12 @@ def values_of(curves: Iterable[Curve], key: str) -> dict[str, Any]:
 
 
 def curve_order(curve: Curve) -> tuple[Any, ...]:
-    """What curves are sorted by; a rate that was chosen changes no place."""
+    """What curves are sorted by; a value that was chosen changes no place."""
     config = curve.config
-    lr = 0 if "lr" in curve.tuned else config.get("lr", 0)
     rank = {"minibatch": 0, "prsgd": 1}.get(config["algorithm"], 2)
-    return rank, curve.method, curve.interval or 0, config["workers"], lr
+    first = [config["workers"], 0 if "lr" in curve.tuned else config.get("lr", 0)]
+    rest = [(key, by_size(config[key])) for key in sorted(config.keys() - curve.tuned)]
+    return rank, curve.method, curve.interval or 0, first, rest
 
 
 def label_curves(group: Group) -> None:

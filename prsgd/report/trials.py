@@ -14,7 +14,7 @@ from prsgd.measures import Measures, Metric
 from prsgd.report.attempts import Attempt
 from prsgd.report.curves import Curve
 from prsgd.report.runs import RunRecord
-from prsgd.report.words import is_number, text_of
+from prsgd.report.words import by_size, is_number
 
 TRAINING_LOSS = "consensus_train_loss"
 
@@ -94,9 +94,5 @@ def criteria(measures: Measures) -> dict[str, Metric]:
 
 
 def in_order(trials: Sequence[Trial], keys: Sequence[str]) -> list[Trial]:
-    """The trials by their values: numbers by size, others as texts."""
-
-    def place(value: Any) -> tuple[float, str]:
-        return (value, "") if is_number(value) else (0.0, text_of(value))
-
-    return sorted(trials, key=lambda trial: [place(trial.config.get(key)) for key in keys])
+    """The trials by the values of these keys."""
+    return sorted(trials, key=lambda trial: [by_size(trial.config.get(key)) for key in keys])

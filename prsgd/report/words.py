@@ -16,6 +16,11 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
 
+def by_size(value: Any) -> tuple[float, str]:
+    """What values are sorted by: numbers by size, others as texts."""
+    return (value, "") if is_number(value) else (0.0, text_of(value))
+
+
 def called(key: str) -> str:
     """The symbol of a key, or its name without its group."""
     return SYMBOLS.get(key, key.rpartition(".")[2])
