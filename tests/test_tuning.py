@@ -231,6 +231,23 @@ def test_several_keys_and_a_method_that_has_one_of_them(tmp_path: Path) -> None:
     assert not (folder / "tried_outer_lr.svg").exists()
 
 
+def test_a_method_without_the_key_stays_as_it_is(tmp_path: Path) -> None:
+    for interval in (1, 8):
+        fixture_run(tmp_path, 0.5, algorithm=part("prsgd", interval=interval))
+        for outer in (0.5, 0.7, 0.9):
+            algorithm = part("diloco", interval=interval, outer_lr=outer)
+            fixture_run(tmp_path, 0.6 - abs(outer - 0.7), algorithm=algorithm)
+    group = the_group(tmp_path, "outer_lr")
+    assert labels(group)[:2] == ["PR-SGD, I = 1", "PR-SGD, I = 8"]
+    report(tmp_path, asked=Asked(best=Best(["outer_lr"])))
+    text = (tmp_path / "figures/toys-mlp-8/summary.md").read_text()
+    table = text.partition("What was tried")[2]
+    assert "| DiLoCo, I = 8 | 0.5: " in table
+    assert "| PR-SGD" not in table
+    assert "As many values were tried for each curve: 3." in table
+    assert "These have no such key: PR-SGD, I = 1; PR-SGD, I = 8." in table
+
+
 def test_the_figure_of_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All ends against the key, a star on the best, a cross for what has none."""
     a_sweep(tmp_path)

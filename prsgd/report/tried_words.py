@@ -58,7 +58,7 @@ def _outcome(search: Search, trial: Trial, measures: Measures) -> str:
 
 
 def _remarks(group: Group, searches: Sequence[tuple[Curve, Search]]) -> list[str]:
-    """The budgets, the edges, and the curves that are missing."""
+    """The budgets, the edges, the curves without a choice, and those that are missing."""
     budgets = {group.name(curve, curve.tuned): len(search.trials) for curve, search in searches}
     found = []
     numbers = {*budgets.values()}
@@ -74,6 +74,9 @@ def _remarks(group: Group, searches: Sequence[tuple[Curve, Search]]) -> list[str
         for curve, search in searches
         for key in search.at_the_edge()
     ]
+    without = [curve.label for curve in group.curves if not curve.search]
+    if without:
+        found.append(f"These have no such key: {'; '.join(without)}.")
     if edges:
         found.append(
             "These are best at the edge of what was tried, and may be better beyond it: "

@@ -31,6 +31,8 @@ def searched_keys(group: Group, attempts: Iterable[Attempt], keys: Sequence[str]
 def at_best(group: Group, attempts: Sequence[Attempt], keys: Sequence[str], by: str) -> Group:
     """The group with each curve at its best values of `keys`, by the column `by`.
 
+    A curve that has none of the keys stays as it is.
+
     Raises `UserError` where the candidates of a curve share no seed, and where there is none.
     """
     criterion = criteria(group.measures)[by]
@@ -41,8 +43,11 @@ def at_best(group: Group, attempts: Sequence[Attempt], keys: Sequence[str], by: 
         if not candidates:
             lost.append(min(path.name for trial in trials for path in trial.paths))
             continue
-        _judge(candidates, keys)
         own = tuple(key for key in keys if key in candidates[0].config)
+        if not own:
+            curves.append(Curve(candidates[0].runs))
+            continue
+        _judge(candidates, keys)
         search = Search(own, by, in_order(trials, own), criterion.better == "higher")
         curves.append(Curve(search.best.runs, search=search))
     if not curves:
