@@ -20,7 +20,7 @@ train: $(READY) ## the main job on bundled digits: ResNet-8, N = 4, I = 8; then 
 	$(BIN)/prsgd train +experiment=quickstart interval=8 workers=4
 	$(BIN)/prsgd figures
 
-test: $(READY) ## all tests, three processes for two cores
+test: $(READY) ## the tests, three processes for two cores
 	$(BIN)/pytest -q -n $$(($$(nproc) * 3 / 2)) --dist worksteal
 
 test-faults: $(READY) ## what can happen to a run, many times: killed, cut short, on a full disk; more variants (35 minutes)

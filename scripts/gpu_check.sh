@@ -1,6 +1,6 @@
 #!/bin/sh
-# What prsgd does on a GPU, shown in under nine minutes on a fresh machine, without a network. Its parts
-# were run on one H200 (results/README.md#gpu), and not yet this script as a whole.
+# What prsgd does on a GPU, shown in under nine minutes on a fresh machine, without a network. Its tests
+# and speeds were run on one H200 (results/README.md#gpu), and not yet this script as a whole.
 #
 #   scripts/gpu_check.sh                        # from the checkout, in its environment
 #   scripts/gpu_check.sh ~/.cache/cifar10-jpeg  # with CIFAR-10 as images, for the paper's comparison
@@ -42,6 +42,6 @@ train quickstart 40 +experiment=quickstart interval=8 workers=4
 part speed 180 "$PYTHON" scripts/gpu_speed.py --device "$DEVICE" --out "$OUT" ${SPEED:---seconds 1}
 train profile 40 +experiment=quickstart interval=8 workers=8 epochs=2 profile=true
 if [ -n "$IMAGES" ]; then
-    train full 120 +experiment=full data.root="$IMAGES" jobs=4
+    train full 120 +experiment=full epochs=16 data.root="$IMAGES" jobs=4
 fi
 cat "$OUT/machine.txt" "$OUT/check.md"

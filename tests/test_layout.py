@@ -213,7 +213,7 @@ def test_letters_can_be_read_and_nothing_overlaps(
 
 
 CAPTION = (
-    "ResNet-8 on a sixth of CIFAR-10 (JPEG), N = 8, b = 32, mean ± standard deviation of 3 seeds"
+    "ResNet-8 on a fifth of CIFAR-10 (JPEG), N = 8, b = 32, mean ± standard deviation of 3 seeds"
 )
 
 

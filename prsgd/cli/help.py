@@ -89,8 +89,8 @@ def train_help(folders: Sequence[Path] = ()) -> str:
     parts = [
         "prsgd train [KEY=VALUE ...] [GROUP=CHOICE ...] [-m] [--dry-run]",
         "",
-        "  -m, --multirun   run every combination of KEY=A,B,C values, one after another",
-        "  --dry-run        print runs, steps, rounds, bytes and time; start nothing",
+        "  -m, --multirun   run every combination of KEY=A,B,C values",
+        "  --dry-run        print runs, steps, rounds, bytes, memory and time; start nothing",
         "  --help NAME ...  of some keys, groups or choices only, in full",
         "",
         "Keys:",
@@ -131,9 +131,10 @@ def choices_of(group: str, folders: Sequence[Path] = ()) -> list[str]:
 
 def _of_all(key: str, choices: Iterable[dict[str, tuple[str, str]]]) -> str:
     """The line of a key that all choices have; `...` where they differ in its value."""
-    values = {own[key][0] for own in choices}
-    comment = next(iter(choices))[key][1]
-    return described(f"{key}={'...' if len(values) > 1 else values.pop()}", comment)
+    values, comments = zip(*dict.fromkeys(own[key] for own in choices), strict=True)
+    value = values[0] if len({*values}) == 1 else "..."
+    same = len({*comments}) == 1
+    return described(f"{key}={value}", comments[0] if same else f"depends on the choice: --help {key}")
 
 
 def described(name: str, comment: str, indent: int = KEYS) -> str:
