@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -405,6 +406,40 @@ def settings_of_torch() -> dict[str, Any]:
         "benchmark": cudnn.benchmark,
         "deterministic": (cudnn.deterministic, torch.are_deterministic_algorithms_enabled()),
     }
+
+
+@pytest.mark.parametrize("name", ["allow_tf32", "fp32_precision"])
+def test_a_program_may_call_tf32_by_either_name(name: str) -> None:
+    """Torch refuses one of them once the program has used the other."""
+    matmul = torch.backends.cuda.matmul
+    before = getattr(matmul, name)
+    setattr(matmul, name, True if name == "allow_tf32" else "tf32")
+    try:
+        for precision, inside in (("fp32", "ieee"), ("bf16", "tf32")):
+            with device_settings(Plan("cuda", 1, 1, precision, "in_process", 1), "fast"):
+                assert matmul.fp32_precision in (inside, "none" if inside == "ieee" else inside)
+            assert matmul.fp32_precision == "tf32"
+    finally:
+        setattr(matmul, name, before)
+
+
+def test_runs_on_a_fake_gpu_in_several_threads_follow_one_another() -> None:
+    """As they set up the whole process: deterministic kernels stay on to the end of a run."""
+    plan, found = Plan("cuda", 1, 1, "bf16", "in_process", 1), list[bool]()
+
+    def fast() -> None:
+        with device_settings(plan, "fast"):
+            found.append(torch.are_deterministic_algorithms_enabled())
+
+    with device_settings(plan, "exact"):
+        other = Thread(target=fast)
+        other.start()
+        other.join(0.2)
+        assert other.is_alive()
+        assert not found
+        assert torch.are_deterministic_algorithms_enabled()
+    other.join()
+    assert found == [False]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from prsgd.config.plan import STREAMS
 from prsgd.distributed.communicator import Communicator
+from prsgd.distributed.late import Late
 from prsgd.tasks.base import Nest
 from prsgd.training.calibrate import Repeated
 from prsgd.training.gradients import WARM_UPS, Graphs
@@ -30,6 +31,7 @@ class Stream:
 
     def __init__(self, device: torch.device) -> None:
         self.name = f"stream {Stream.count}"
+        self.device = device
         Stream.count += 1
 
     def wait_stream(self, other: Stream) -> None:
@@ -59,7 +61,8 @@ def log(fake_gpu: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         on.pop()
 
     @contextmanager
-    def graph(own: Graph, pool: object, stream: Stream) -> Iterator[None]:
+    def graph(own: Graph, pool: object, stream: Stream, capture_error_mode: str) -> Iterator[None]:
+        assert capture_error_mode == "thread_local"  # other threads may use the GPU meanwhile
         recording.append(own)
         with torch.cuda.stream(stream):
             yield
@@ -107,6 +110,41 @@ def test_each_row_of_a_fake_gpu_is_recorded_once_and_replayed(log: list[str]) ->
         *(f"{lane[row]} replays row {row}" for row in rows),
         *(f"stream 0 waits for {name}" for name in streams),
     ]
+
+
+def test_rows_that_draw_on_a_fake_gpu_are_replayed_one_after_another(
+    log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RowWorkers, "begin_forward", lambda self, row: None)
+    workers = graphs(STREAMS)
+    workers.forward_draws, Stream.count = nullcontext(), 1  # type: ignore[assignment]
+    workers.gradients = Graphs(workers)
+    workers.compute_gradients()
+    log.clear()
+    workers.compute_gradients()
+    assert log == [
+        "stream 1 waits for stream 0",
+        *(f"stream 1 replays row {row}" for row in range(STREAMS)),
+        "stream 0 waits for stream 1",
+    ]
+
+
+def test_late_work_of_a_fake_gpu_waits_for_what_came_before(
+    log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the GPU too, as both use one buffer. Its thread computes on the GPU of its stream."""
+    places: list[object] = []
+    monkeypatch.setattr(torch.cuda, "set_device", places.append)
+    first = Late(lambda: log.append("first"), CUDA, None)
+    first._thread.join()
+    second = Late(lambda: log.append("second"), CUDA, first)
+    second.wait()
+    assert log == [
+        *("stream 1 waits for stream 0", "first"),
+        *("stream 2 waits for stream 0", "stream 2 waits for stream 1", "second"),
+        "stream 0 waits for stream 2",
+    ]
+    assert places == [CUDA, CUDA]
 
 
 def test_a_row_of_a_fake_gpu_that_is_idle_is_not_replayed(log: list[str]) -> None:

@@ -10,15 +10,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Command, numbers, small_run
+from omegaconf import OmegaConf
 
-from prsgd.config.plan import Machine
-from prsgd.launch import planning
-from prsgd.launch.gpus import gpus_of
-from prsgd.launch.planning import fitting, plan_runs
+from prsgd.config.plan import Machine, Plan
+from prsgd.launch import elsewhere, planning
+from prsgd.launch.elsewhere import train_elsewhere
+from prsgd.launch.gpus import VISIBLE, gpus_of
+from prsgd.launch.planning import PlannedRun, fitting, plan_runs
 from prsgd.run_folder import RunFolder
 
 FAST = (
@@ -393,6 +398,34 @@ def test_as_many_as_the_machine_has_room_for(
     monkeypatch.setattr(planning.estimate, "memory", lambda run, sizes: needed)
     monkeypatch.setattr(planning, "physical_memory", lambda: 1.5 * needed)
     assert room(laptop, 6, workers=1) == 1
+
+
+def test_a_job_elsewhere_has_its_share_of_the_gpus_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of joblib's jobs at the same time have four of eight GPUs each."""
+
+    def count() -> int:
+        return len(os.environ.get(VISIBLE, "0,1,2,3,4,5,6,7").split(","))
+
+    monkeypatch.delenv(VISIBLE, raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", count)
+    bf16 = {"cuda": True, "cpu": True}
+    machine = partial(Machine, cores=16, linux=True, bf16=bf16)
+    monkeypatch.setattr(planning, "this_machine", lambda: machine(gpus=count()))
+    run = small_run(workers=8, device="cuda")
+    alone = PlannedRun(run, Plan("cuda", 8, 1, "fp32", "spawn", 16), RunFolder(tmp_path))
+    monkeypatch.setattr(elsewhere, "runs_of", lambda *given: ([run], None))
+    monkeypatch.setattr(elsewhere, "plan_runs", lambda *given: [alone])
+    monkeypatch.setattr(elsewhere, "prepared", lambda planned: planned)
+    monkeypatch.setattr(elsewhere, "_slot", lambda at_once: nullcontext(1))
+
+    def train(planned: list[PlannedRun], *given: object) -> tuple[int, str]:
+        return planned[0].plan.processes, os.environ[VISIBLE]
+
+    monkeypatch.setattr(elsewhere, "train_job", train)
+    assert train_elsewhere([], 2, OmegaConf.create()) == (4, "4,5,6,7")
+    assert VISIBLE not in os.environ
 
 
 def test_gpus_are_shared_out() -> None:

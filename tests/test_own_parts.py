@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,10 @@ import pytest
 import torch
 from conftest import Command
 from torch import nn
+
+from prsgd.config.build import build_run
+from prsgd.config.plan import strategy
+from prsgd.training.module import build_module
 
 OWN = Path(__file__).parents[1] / "scripts/own"
 COMMAND = (
@@ -133,6 +138,28 @@ def test_what_does_not_fit_is_one_line(here: Path, prsgd: Command, case: str) ->
         file.write(f"\n{code}\n")
     done = prsgd("train", "--config-dir", "conf", "plugins=[mine]", *keys, "--dry-run")
     assert (done.returncode, done.stderr) == (2, f"prsgd: {message}\n")
+
+
+def test_a_loss_of_ones_own_is_tried_and_no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph would repeat for ever what the loss drew when it was recorded."""
+    monkeypatch.syspath_prepend(str(OWN))
+    import mine
+
+    class Jittered(mine.Denoising):
+        def loss(self, model: nn.Module, batch: Any) -> torch.Tensor:
+            return super().loss(model, batch) * torch.rand(())
+
+    monkeypatch.setattr(mine, "Jittered", Jittered, raising=False)
+    Jittered.__qualname__ = "Jittered"
+    kind = {"model": {"name": "mlp"}, "data": {"_target_": "mine.Waves", "train": 60}}
+    kind |= {"algorithm": {"name": "prsgd"}, "schedule": {"name": "constant"}}
+    own_tasks = [{"_target_": f"mine.{name}"} for name in ("Denoising", "Jittered")]
+    ours, own, drawing = (
+        build_run({**kind, "task": task, "plugins": ["mine"]})
+        for task in ({"name": "classification"}, *own_tasks)
+    )
+    assert [strategy(run, "cuda") for run in (ours, own, drawing)] == ["graph", "loop", "loop"]
+    assert [build_module(run, bf16=False).draws for run in (own, drawing)] == [False, True]
 
 
 def test_the_share_of_noise_that_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:

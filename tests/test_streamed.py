@@ -40,11 +40,14 @@ from prsgd.algorithms.slowmo import SlowMo
 from prsgd.algorithms.streamed import Streamed
 from prsgd.cost.counter import CommCounter
 from prsgd.distributed.burst import Burst
+from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.compression import TopK
 from prsgd.distributed.fragments import cut
 from prsgd.distributed.late import Late
 from prsgd.distributed.rounds import close_rounds
 from prsgd.errors import UserError
+from prsgd.training.calibrate import Repeated
+from prsgd.training.setup import build_workers
 
 SIZES = [HIDDEN * FEATURES, HIDDEN, CLASSES * HIDDEN, CLASSES]  # of the network's parameters
 D = sum(SIZES)
@@ -452,6 +455,24 @@ def test_work_is_done_in_order_and_its_errors_come_back() -> None:
     with pytest.raises(ValueError, match="lost"):
         failed.wait()
     assert after.wait() == 1
+
+
+def test_what_is_under_way_is_kept_until_it_is_here() -> None:
+    """A GPU may read the copies of all parts after the thread that launched the work has ended."""
+    run = small_run()
+    communicator = Communicator(run.workers, "cpu", run.reduction)
+    workers = build_workers(run, Repeated(run, communicator.device), communicator, bf16=False)
+    workers.compute_gradients()
+    sent = [workers.x.clone(), workers.x + 1]
+    workers.start_mean(1, Part(workers.x), Part(sent[1]))
+    workers.x += 2
+    under_way = workers.all._under_way
+    assert under_way is not None
+    assert [torch.equal(c.rows, own) for c, own in zip(under_way.copies, sent, strict=True)]
+    under_way.late.wait()
+    assert len(under_way.copies) == 2
+    assert [torch.equal(m, own[0]) for m, own in zip(workers.finish_mean(), sent, strict=True)]
+    assert workers.all._under_way is None
 
 
 def test_a_method_of_ones_own_is_streamed() -> None:

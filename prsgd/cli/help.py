@@ -134,7 +134,9 @@ def _of_all(key: str, choices: Iterable[dict[str, tuple[str, str]]]) -> str:
     values, comments = zip(*dict.fromkeys(own[key] for own in choices), strict=True)
     value = values[0] if len({*values}) == 1 else "..."
     same = len({*comments}) == 1
-    return described(f"{key}={value}", comments[0] if same else f"depends on the choice: --help {key}")
+    return described(
+        f"{key}={value}", comments[0] if same else f"depends on the choice: --help {key}"
+    )
 
 
 def described(name: str, comment: str, indent: int = KEYS) -> str:

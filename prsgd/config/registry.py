@@ -104,7 +104,8 @@ def called(group: str, cls: type) -> str:
 def is_tried(run: Any) -> bool:
     """Whether a run's model or loss is not prsgd's, so that it is tried before anything starts."""
     own_model = called("model", type(run.model)) not in {*PATHS["model"]} - {"given"}
-    return own_model or getattr(run.task, "given", None) is not None
+    own_task = called("task", type(run.task)) not in PATHS["task"]
+    return own_model or own_task or getattr(run.task, "given", None) is not None
 
 
 def description(group: str, part: Any) -> dict[str, Any]:

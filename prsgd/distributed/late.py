@@ -27,9 +27,13 @@ class Late:
         self._thread.start()
 
     def _run(self, work: Callable[[], Any]) -> None:
-        if self._before:
-            self._before._thread.join()
-            self._before = None
+        before, self._before = self._before, None
+        if self._stream:
+            torch.cuda.set_device(self._stream.device)  # a thread begins at the first GPU
+        if before:
+            before._thread.join()
+            if self._stream:
+                self._stream.wait_stream(before._stream)
         try:
             with torch.no_grad(), torch.cuda.stream(self._stream):
                 self._found = work()

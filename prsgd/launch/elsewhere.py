@@ -45,9 +45,10 @@ def train_elsewhere(arguments: list[str], at_once: int, config: DictConfig) -> E
     """Train the runs of a job; so many jobs have this machine at the same time."""
     os.environ["MPLBACKEND"] = "agg"
     runs, _ = runs_of([config], arguments)
-    with _slot(at_once) as slot, seen_by(slot, at_once):
+    with _slot(at_once) as slot:
         planned = [sharing(p, at_once) for p in plan_runs([(run, None) for run in runs], False)]
-        return train_job(prepared(planned), config, Screen())
+        with seen_by(slot, at_once):
+            return train_job(prepared(planned), config, Screen())
 
 
 @contextmanager

@@ -28,7 +28,8 @@ class UnderWay(NamedTuple):
     late: Late
     t: int  # the step that it was sent in
     delay: int  # steps after which it is used
-    x: Tensor | None  # (K, D): the x_i as they were sent, if they were
+    copies: list[Part]  # what is sent; a GPU may still read it when the thread has ended
+    x: Tensor | None  # (K, D): the x_i of these copies, if they are among them
     local_steps: list[int]  # of each of the N workers since the round before
 
 
@@ -82,9 +83,8 @@ class Columns:
             return found._replace(means=[mean.clone() for mean in found.means])
 
         x = copies[0].rows if parts[0].rows is self.x else None
-        self._under_way = UnderWay(
-            self.workers.later(work), t, delay, x, self.workers.take_local_steps()
-        )
+        late, steps = self.workers.later(work), self.workers.take_local_steps()
+        self._under_way = UnderWay(late, t, delay, copies, x, steps)
 
     @torch.no_grad()
     def finish_mean(self) -> list[Tensor]:
@@ -102,7 +102,7 @@ class Columns:
         """Wait for what is under way and keep it, as checkpoints cannot keep what is not there."""
         if self._under_way is None:
             return
-        late, t, delay, x, steps = self._under_way
+        late, t, delay, _, x, steps = self._under_way
         watch = Stopwatch(self.x.device)
         with watch.running():
             found: Mean = self.workers.communicator.peers.wait(late)

@@ -50,7 +50,9 @@ class Graphs(Loop):
     """A CUDA graph for each row, replayed on streams side by side.
 
     Batches are copied to where the graphs read them. The graphs are recorded in the first step, and
-    anew when batches have other shapes. Where there is no GPU a recording is the work itself.
+    anew when batches have other shapes. Rows that draw random numbers are replayed one after
+    another, as graphs may share what they draw from. Where there is no GPU a recording is the work
+    itself.
     """
 
     def __init__(self, workers: RowWorkers) -> None:
@@ -59,7 +61,7 @@ class Graphs(Loop):
         self.replays: list[Callable[[], None]] = []
         self.lanes: list[Any] = []  # streams, each with the activations that its graphs share
         if workers.x.is_cuda:
-            count = min(STREAMS, len(workers.x))
+            count = 1 if workers.forward_draws else min(STREAMS, len(workers.x))
             self.lanes = [_lane(workers.x.device) for _ in range(count)]
 
     def compute(self, rows: Sequence[int], batch: Nest) -> None:
@@ -107,7 +109,8 @@ class Graphs(Loop):
             for _ in range(WARM_UPS):
                 step()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=memory, stream=stream):
+        mode = "thread_local"  # what other threads do on the GPU meanwhile is no part of it
+        with torch.cuda.graph(graph, pool=memory, stream=stream, capture_error_mode=mode):
             step()
         return graph.replay
 

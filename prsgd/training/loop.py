@@ -7,6 +7,7 @@ torchrun --nproc-per-node=4 -m prsgd train workers=8        # ranks of a torchru
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import traceback
@@ -95,6 +96,8 @@ def train(job: Job, interrupt: Callable[[], int], meeting: Meeting | None = None
     finally:
         if communicator is not None:
             communicator.close(failed)
+        if job.plan.device == "cuda":
+            gc.collect()  # workers and their parts name each other, and would keep its memory
 
 
 def _train(communicator: Communicator, job: Job, interrupt: Callable[[], int]) -> Outcome:
