@@ -23,6 +23,7 @@ from prsgd.report import Asked, report
 from prsgd.report import sheet as sheets
 from prsgd.report.curves import Group, groups
 from prsgd.report.layout import MOST_IN_PANEL, Layout, layout
+from prsgd.report.points import scale_x
 from prsgd.report.runs import load
 from prsgd.report.scales import write_numbers_alike
 from prsgd.report.sheet import in_lines
@@ -215,6 +216,23 @@ def test_letters_can_be_read_and_nothing_overlaps(
 CAPTION = (
     "ResNet-8 on a fifth of CIFAR-10 (JPEG), N = 8, b = 32, mean ± standard deviation of 3 seeds"
 )
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([5.0, 10.0, 20.0, 40.0], ["5", "10", "20", "40"]),
+        ([0.0, 0.5, 0.9], ["0", "0.5", "0.9"]),
+        ([0.4, 0.7, 0.7, 1.0], ["0.4", "0.7", "1"]),
+    ],
+)
+def test_a_few_values_have_a_tick_each(values: list[float], ticks: list[str]) -> None:
+    axes = Figure().add_subplot()
+    axes.plot(values, values)
+    scale_x(axes, values)
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ticks
+    assert not axes.xaxis.get_minorticklocs().size
 
 
 def sizes(text: str) -> float:

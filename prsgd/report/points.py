@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from prsgd.report.behind import baselines, has
 from prsgd.report.columns import key_label
@@ -24,8 +25,9 @@ from prsgd.report.sheet import Sheet
 from prsgd.report.specs import STEPS, Spec
 from prsgd.report.style import BASELINES, BEHIND, MARKERS, styles, verbatim
 from prsgd.report.tables import steps_to
-from prsgd.report.words import called, clear, is_number, raised
+from prsgd.report.words import called, clear, is_number, raised, short
 
+MOST_TICKS = 7  # so many values have a tick each
 Lines = dict[str, list[Curve]]
 
 
@@ -211,8 +213,15 @@ def _draw_ideal(axes: Axes, group: Group, lines: Lines, target: float) -> None:
 
 
 def scale_x(axes: Axes, values: Sequence[Any]) -> None:
-    """A logarithmic axis for numbers above zero."""
-    if values and all(type(value) is int for value in values):
+    """A logarithmic axis for numbers above zero. Of a few numbers, each has its tick."""
+    if not values or not all(map(is_number, values)):
+        return
+    if all(type(value) is int for value in values):
         powers_of_two(axes)
-    elif values and all(is_number(value) and value > 0 for value in values):
+        return
+    if min(values) > 0:
         logarithmic(axes, "x")
+    ticks = sorted({*values})
+    if len(ticks) <= MOST_TICKS:
+        axes.set_xticks(ticks, map(short, ticks))
+        axes.xaxis.set_minor_locator(NullLocator())

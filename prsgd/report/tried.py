@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -20,10 +19,9 @@ from prsgd.report.sheet import Sheet
 from prsgd.report.specs import Spec
 from prsgd.report.style import verbatim
 from prsgd.report.trials import TRAINING_LOSS, Search, Trial
-from prsgd.report.words import is_number, short, text_of
+from prsgd.report.words import is_number, text_of
 
 STAR: Any = {"marker": "*", "markersize": 9, "markeredgecolor": "black", "markeredgewidth": 0.5}
-MOST_TICKS = 7  # so many values have a tick each
 ABOVE, NEXT_CROSS = 1.05, 0.07  # of a panel's height
 
 
@@ -50,7 +48,6 @@ def _draw_key(
     drawn = layout(group, look, [*searches])
     trials = [trial for search in searches.values() for trial in search.trials]
     values = [trial.config[key] for trial in trials]
-    ticks = sorted({*values}) if all(map(is_number, values)) else []
     by, main = next(iter(searches.values())).by, group.measures.main.column
 
     def fill_panel(axes: Axes, curves: Sequence[Curve], y: str) -> None:
@@ -62,9 +59,6 @@ def _draw_key(
             height += _draw_crosses(axes, searches[curve], key, height, style["color"])
         axes.set(ylabel=axis.label)
         scale_x(axes, values)
-        if 0 < len(ticks) <= MOST_TICKS:
-            axes.set_xticks(ticks, map(short, ticks))
-            axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
         if axis.log:
             logarithmic(axes, "y")
 
