@@ -90,7 +90,7 @@ def train_help(folders: Sequence[Path] = ()) -> str:
         "prsgd train [KEY=VALUE ...] [GROUP=CHOICE ...] [-m] [--dry-run]",
         "",
         "  -m, --multirun   run every combination of KEY=A,B,C values",
-        "  --dry-run        print runs, steps, rounds, bytes, memory and time; start nothing",
+        "  --dry-run        print steps, rounds, bytes, memory and time; start nothing",
         "  --help NAME ...  of some keys, groups or choices only, in full",
         "",
         "Keys:",
