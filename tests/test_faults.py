@@ -89,8 +89,7 @@ def test_exact_sums_do_not_depend_on_the_processes(prsgd: Command, tmp_path: Pat
 @pytest.mark.parametrize(
     "more",
     [
-        "reduction=exact",
-        pytest.param("reduction=fast", marks=pytest.mark.faults),
+        *(pytest.param(f"reduction={r}", marks=pytest.mark.faults) for r in ("exact", "fast")),
         "fragments=2 delay=3 merge=progress momentum_at_sync=keep compression=int8",
     ],
     ids=["exact", "fast", "late"],

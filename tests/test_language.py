@@ -312,7 +312,7 @@ def test_resuming_changes_no_bit(run_of: RunOf, train_here: Trainer, dropout: fl
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.faults), 0.1])
 def test_processes_do_not_matter(
     tmp_path: Path, file: Path, prsgd: Command, dropout: float
 ) -> None:

@@ -39,7 +39,7 @@ def test_the_readme_shows_the_command() -> None:
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.faults), 2])
 def test_a_method_of_ones_own(prsgd: Command, their_folder: Path, processes: int) -> None:
     """It trains, is skipped when done, and goes on only if its package is named again."""
     done = prsgd(*COMMAND, *FAST, f"processes={processes}")
