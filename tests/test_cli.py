@@ -177,7 +177,7 @@ def mess(tmp_path: Path) -> Path:
 def test_bad_input_gets_one_line(prsgd: Command, mess: Path, command: str) -> None:
     before = {path for path in mess.rglob("*") if "cache" not in path.parts}
     start = spent()
-    done = prsgd(*command.split())
+    done = prsgd(*command.split(), timeout=60)
     assert spent() - start < 8
     assert done.returncode == 2
     assert done.stderr.startswith(f"prsgd: {REFUSED[command]}".replace("{folder}", str(mess)))

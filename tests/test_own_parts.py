@@ -162,6 +162,25 @@ def test_a_loss_of_ones_own_is_tried_and_no_graph(monkeypatch: pytest.MonkeyPatc
     assert [build_module(run, bf16=False).draws for run in (own, drawing)] == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("raise ValueError('torn')", "a step on (2, 32), (2, 32) fails (ValueError: torn)"),
+        ("return 3.0", "the loss is a value of type float; it must be a tensor of one number"),
+    ],
+)
+def test_a_broken_loss_is_called_by_its_task(
+    here: Path, prsgd: Command, body: str, why: str
+) -> None:
+    """The model is prsgd's, and not at fault."""
+    with (here / "mine.py").open("a") as file:
+        file.write(f"\n\ndef torn(self, model, batch):\n    {body}\n\n\nDenoising.loss = torn\n")
+    keys = ("model=mlp", "data=waves", "task=denoising")
+    done = prsgd(*COMMAND[:4], *keys, *FAST)
+    message = f"task._target_=mine.Denoising: {why}"
+    assert (done.returncode, done.stderr) == (2, f"prsgd: {message}\n")
+
+
 def test_the_share_of_noise_that_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that returns its input removes nothing, and one that knows the sample all."""
     monkeypatch.syspath_prepend(str(OWN))

@@ -131,12 +131,10 @@ def choices_of(group: str, folders: Sequence[Path] = ()) -> list[str]:
 
 def _of_all(key: str, choices: Iterable[dict[str, tuple[str, str]]]) -> str:
     """The line of a key that all choices have; `...` where they differ in its value."""
-    values, comments = zip(*dict.fromkeys(own[key] for own in choices), strict=True)
-    value = values[0] if len({*values}) == 1 else "..."
-    same = len({*comments}) == 1
-    return described(
-        f"{key}={value}", comments[0] if same else f"depends on the choice: --help {key}"
-    )
+    values, comments = ({own[key][place] for own in choices} for place in (0, 1))
+    value = values.pop() if len(values) == 1 else "..."
+    comment = comments.pop() if len(comments) == 1 else f"depends on the choice: --help {key}"
+    return described(f"{key}={value}", comment)
 
 
 def described(name: str, comment: str, indent: int = KEYS) -> str:

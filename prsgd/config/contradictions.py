@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prsgd.algorithms.streamed import IN_PARTS, OF_SOME, PLAIN
-from prsgd.config.registry import PATHS, called, is_tried
+from prsgd.config.registry import PATHS, called, tried
 from prsgd.config.schema import Run
 from prsgd.distributed.compression import KINDS, Lossy
 
@@ -37,7 +37,7 @@ def contradictions(run: Run) -> Iterator[str]:
     yield from _misfits(run)
     if run.batch_size % run.accumulate:
         yield f"accumulate={run.accumulate}: must divide batch_size={run.batch_size}"
-    if run.gradients == "graph" and is_tried(run):
+    if run.gradients == "graph" and tried(run):
         yield (
             "gradients=graph: records what prsgd's own models and losses do; with others it must "
             "be auto or loop"

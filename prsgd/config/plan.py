@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from prsgd.config.registry import is_tried
+from prsgd.config.registry import tried
 from prsgd.config.schema import Run
 from prsgd.errors import UserError
 
@@ -38,7 +38,7 @@ def strategy(run: Run, device: str) -> str:
     """
     if run.gradients != "auto":
         return run.gradients
-    is_own = not is_tried(run) and not run.model.draws
+    is_own = not tried(run) and not run.model.draws
     return "graph" if device == "cuda" and is_own and run.reduction == "fast" else "loop"
 
 

@@ -101,11 +101,16 @@ def called(group: str, cls: type) -> str:
     return next((name for name, own in PATHS[group].items() if own == path), path)
 
 
-def is_tried(run: Any) -> bool:
-    """Whether a run's model or loss is not prsgd's, so that it is tried before anything starts."""
-    own_model = called("model", type(run.model)) not in {*PATHS["model"]} - {"given"}
-    own_task = called("task", type(run.task)) not in PATHS["task"]
-    return own_model or own_task or getattr(run.task, "given", None) is not None
+def tried(run: Any) -> str:
+    """What an error calls a model or a loss that is not prsgd's; empty where both are.
+
+    Such are tried before anything starts.
+    """
+    if called("model", type(run.model)) not in {*PATHS["model"]} - {"given"}:
+        return str(run.model.origin)
+    if (task := called("task", type(run.task))) not in PATHS["task"]:
+        return f"task._target_={task}"
+    return "loss" if getattr(run.task, "given", None) is not None else ""
 
 
 def description(group: str, part: Any) -> dict[str, Any]:

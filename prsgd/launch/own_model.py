@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from multiprocessing.connection import Connection
 
 from prsgd.config.plan import Plan
-from prsgd.config.registry import is_tried
+from prsgd.config.registry import tried
 from prsgd.config.schema import Run
 from prsgd.cost import estimate
 from prsgd.distributed.fragments import cut
@@ -23,16 +23,16 @@ def parameter_sizes(planned: Iterable[tuple[Run, Plan]]) -> list[list[int]]:
     Those of a user's own are tried, once each, as frozen and unused parameters do not count. So are
     those that start at a file.
     """
-    found, tried = list[list[int]](), dict[tuple[str, ...], list[int]]()
+    found, known = list[list[int]](), dict[tuple[str, ...], list[int]]()
     for run, plan in planned:
         parts = run.model, run.task, run.data, run.batch_size, plan.precision, run.start
         alike = tuple(map(str, parts))
-        if alike not in tried:
-            own = is_tried(run) or run.start != "auto"
-            tried[alike] = _tried(run, plan) if own else estimate.sizes(run)
+        if alike not in known:
+            own = tried(run) or run.start != "auto"
+            known[alike] = _tried(run, plan) if own else estimate.sizes(run)
         if run.fragments > 1:
-            cut(tried[alike], run.fragments)  # raises the UserError that there are too few
-        found.append(tried[alike])
+            cut(known[alike], run.fragments)  # raises the UserError that there are too few
+        found.append(known[alike])
     return found
 
 
@@ -68,7 +68,8 @@ def _try_apart(run: Run, plan: Plan) -> list[int] | str:
     except EOFError:
         process.join()
         code = process.exitcode
-        return f"{run.model.origin}: the process that tried it ended with exit code {code}"
+        origin = tried(run) or run.model.origin
+        return f"{origin}: the process that tried it ended with exit code {code}"
     process.join()
     return found
 

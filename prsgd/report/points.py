@@ -28,6 +28,7 @@ from prsgd.report.tables import steps_to
 from prsgd.report.words import called, clear, is_number, raised, short
 
 MOST_TICKS = 7  # so many values have a tick each
+LETTER = 0.03  # of a panel's width
 Lines = dict[str, list[Curve]]
 
 
@@ -223,5 +224,17 @@ def scale_x(axes: Axes, values: Sequence[Any]) -> None:
         logarithmic(axes, "x")
     ticks = sorted({*values})
     if len(ticks) <= MOST_TICKS:
-        axes.set_xticks(ticks, map(short, ticks))
+        axes.set_xticks(ticks, _apart(axes, ticks))
         axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _apart(axes: Axes, ticks: Sequence[float]) -> list[str]:
+    """The labels of ticks; none for a tick whose label would touch the one before it."""
+    axes.get_xlim()  # as the limits are not known before somebody asks
+    to_share = axes.get_xaxis_transform() + axes.transAxes.inverted()
+    labels, end = list[str](), float("-inf")
+    for tick in ticks:
+        middle, half = to_share.transform((tick, 0))[0], LETTER * (len(short(tick)) + 1) / 2
+        labels.append(short(tick) if middle - half >= end else "")
+        end = middle + half if labels[-1] else end
+    return labels

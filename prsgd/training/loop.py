@@ -96,7 +96,7 @@ def train(job: Job, interrupt: Callable[[], int], meeting: Meeting | None = None
     finally:
         if communicator is not None:
             communicator.close(failed)
-        if job.plan.device == "cuda":
+        if job.plan.device == "cuda" and not failed:
             gc.collect()  # workers and their parts name each other, and would keep its memory
 
 

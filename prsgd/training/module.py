@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from prsgd.config.registry import is_tried
+from prsgd.config.registry import tried
 from prsgd.config.schema import Run
 from prsgd.errors import UserError, why
 from prsgd.rng import Purpose, generator
@@ -47,7 +47,8 @@ def build_module(run: Run, bf16: bool) -> Ready:
     A UserError if rows cannot train it, or if the file does not fit.
     """
     start = int(generator(Purpose.MODEL, run.seed).integers(1 << 31))
-    if not is_tried(run):
+    origin = tried(run)
+    if not origin:
         with generators_restored(start):
             module = run.build_model()
         if run.start != "auto":
@@ -77,9 +78,9 @@ def build_module(run: Run, bf16: bool) -> Ready:
     except UserError:
         raise
     except Misfit as misfit:
-        raise UserError(f"{run.model.origin}: {misfit}") from misfit
+        raise UserError(f"{origin}: {misfit}") from misfit
     except (Exception, SystemExit) as error:
-        line = f"{run.model.origin}: {stage} fails ({type(error).__name__}: {why(error)})"
+        line = f"{origin}: {stage} fails ({type(error).__name__}: {why(error)})"
         raise UserError(line) from error
     for path in unused:
         module.get_parameter(path).requires_grad_(False)

@@ -33,7 +33,10 @@ def try_module(model: nn.Module, run: Run, batch: Nest, bf16: bool) -> tuple[tup
 
     def loss() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            return run.task.loss(model, batch)
+            found: object = run.task.loss(model, batch)
+        if isinstance(found, Tensor):
+            return found
+        raise Misfit(f"the loss is {kind_of(found)}; it must be a tensor of one number")
 
     x, s = row_of(model)
     bind_views(model, x, s, torch.zeros_like(x))
