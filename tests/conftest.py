@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pandas as pd
@@ -178,17 +180,40 @@ def numbers(folder: RunFolder | Path, name: str = "metrics.csv") -> pd.DataFrame
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[subprocess.Popen[str]]:
+    """A process that has the libraries loaded, to run command lines with."""
+    environment = {**os.environ, "KINETO_LOG_LEVEL": "99", "MPLBACKEND": "agg"}
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("warm.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as server:
+        yield server
+        assert server.stdin
+        server.stdin.close()
+
+
 @pytest.fixture
-def prsgd(cache: Path, tmp_path: Path) -> Command:
+def prsgd(tmp_path: Path, warm: subprocess.Popen[str]) -> Command:
     """Run the command line in a process of its own, in an empty folder."""
 
-    def go(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
-        return subprocess.run(
-            [sys.executable, "-m", "prsgd", *arguments],
-            **{"cwd": tmp_path, "env": environment, "timeout": 100, **options},
-            capture_output=True,
-            text=True,
-        )
+    def go(
+        *arguments: str,
+        cwd: Path = tmp_path,
+        env: Mapping[str, str] = os.environ,
+        timeout: int = 100,
+    ) -> subprocess.CompletedProcess[str]:
+        with NamedTemporaryFile("r") as out, NamedTemporaryFile("r") as err:
+            files = {"out": out.name, "err": err.name}
+            command = {"arguments": arguments, "cwd": str(cwd), "env": {**env}, "timeout": timeout}
+            print(json.dumps({**command, **files}), file=warm.stdin, flush=True)
+            assert warm.stdout
+            code = int(warm.stdout.readline())
+            done = subprocess.CompletedProcess(arguments, code, out.read(), err.read())
+        assert code != -signal.SIGALRM, done
+        return done
 
     return go
