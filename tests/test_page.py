@@ -27,6 +27,7 @@ from prsgd.report.page.document import document
 from prsgd.report.page.entries import apart, entries, flat
 from prsgd.report.page.libraries import Libraries
 from prsgd.report.page.looks import CONTRAST, DARK, SHAPES, contrast, on_dark
+from prsgd.report.page.tables import shown_end
 from prsgd.report.page.texts import embedded
 from prsgd.report.room import MOST
 from prsgd.report.runs import load
@@ -190,6 +191,20 @@ def test_two_runs_differ_in_what_is_embedded_of_them(results: Path) -> None:
         assert {k: v for k, v in whole.items() if v is not None} == entry.keys
     assert [run["own"].get("seed") for run in data["runs"]].count(None) == 3
     assert len({json.dumps(run["ends"]) for run in data["runs"]}) > 2
+
+
+@pytest.mark.parametrize(
+    ("head", "value", "shown"),
+    [
+        ("rounds", 31250.0, "31,250"),
+        ("test accuracy (%)", 33.0, "33.00"),
+        ("test accuracy (%)", 44.6, "44.60"),
+        ("training loss", 2.0, "2.0000"),
+        ("time (s)", 12.3456, "12.35"),
+    ],
+)
+def test_only_rounds_are_shown_without_digits_after_the_point(head, value, shown) -> None:
+    assert shown_end(head, value) == shown
 
 
 def test_a_key_that_only_some_have() -> None:

@@ -85,7 +85,7 @@ def _data(
         "groups": [section.charts for section in sections],
         "usual": usual,
         "runs": [
-            {"own": own, "ends": {h: tables.shown_end(end) for h, end in entry.ends.items()}}
+            {"own": own, "ends": {h: tables.shown_end(h, end) for h, end in entry.ends.items()}}
             for own, entry in zip(differing, of_all, strict=True)
         ],
     }

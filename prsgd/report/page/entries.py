@@ -16,7 +16,8 @@ from prsgd.measures import Measures
 from prsgd.report.curves import Group
 from prsgd.run_folder import RunFolder
 
-COSTS = ("rounds", "sent (MB)", "time (s)")  # heads of what a run took
+ROUNDS = "rounds"
+COSTS = (ROUNDS, "sent (MB)", "time (s)")  # heads of what a run took
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from prsgd.config.swept import swept
-from prsgd.report.page.entries import COSTS, Entry
+from prsgd.report.page.entries import COSTS, ROUNDS, Entry
 from prsgd.report.page.texts import element, items, safe
 
 
@@ -31,7 +31,7 @@ def runs_table(found: Sequence[Entry], folders: Mapping[Path, str]) -> str:
         cells = [
             element("th", link, scope="row"),
             *items("td", map(safe, (folders[entry.path], entry.curve))),
-            *(_end(entry.ends.get(head)) for head in of_ends),
+            *(_end(head, entry.ends.get(head)) for head in of_ends),
             element("td", safe(entry.status)),
             *items("td", (safe(own[key]) for key in of_keys)),
         ]
@@ -40,15 +40,15 @@ def runs_table(found: Sequence[Entry], folders: Mapping[Path, str]) -> str:
     return element("table", head + element("tbody", body), id="runs", class_="compact stripe")
 
 
-def _end(value: float | None) -> str:
+def _end(head: str, value: float | None) -> str:
     if value is None:
         return element("td", "")
-    return element("td", shown_end(value), class_="number", data_order=repr(value))
+    return element("td", shown_end(head, value), class_="number", data_order=repr(value))
 
 
-def shown_end(value: float) -> str:
-    """A number of a run's end: a whole one, or one of four digits and more."""
-    digits = 0 if value.is_integer() else 4 if abs(value) < 10 else 2
+def shown_end(head: str, value: float) -> str:
+    """A number of a run's end: one of rounds, or one of four digits and more."""
+    digits = 0 if head == ROUNDS else 4 if abs(value) < 10 else 2
     return f"{value:,.{digits}f}"
 
 
