@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
@@ -177,7 +177,16 @@ def numbers(folder: RunFolder | Path, name: str = "metrics.csv") -> pd.DataFrame
     return table(folder, name).astype(float)
 
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
+class Done(NamedTuple):
+    """What came of a command line."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    seconds: float  # of the CPU
+
+
+Command = Callable[..., Done]
 
 
 @pytest.fixture(scope="session")
@@ -205,15 +214,15 @@ def prsgd(tmp_path: Path, warm: subprocess.Popen[str]) -> Command:
         cwd: Path = tmp_path,
         env: Mapping[str, str] = os.environ,
         timeout: int = 100,
-    ) -> subprocess.CompletedProcess[str]:
+    ) -> Done:
         with NamedTemporaryFile("r") as out, NamedTemporaryFile("r") as err:
             files = {"out": out.name, "err": err.name}
             command = {"arguments": arguments, "cwd": str(cwd), "env": {**env}, "timeout": timeout}
             print(json.dumps({**command, **files}), file=warm.stdin, flush=True)
             assert warm.stdout
-            code = int(warm.stdout.readline())
-            done = subprocess.CompletedProcess(arguments, code, out.read(), err.read())
-        assert code != -signal.SIGALRM, done
+            code, seconds = warm.stdout.readline().split()
+            done = Done(int(code), out.read(), err.read(), float(seconds))
+        assert done.returncode != -signal.SIGALRM, done
         return done
 
     return go

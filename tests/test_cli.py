@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import Command, part, small_run, spent, table
+from conftest import Command, part, small_run, table
 from rich.console import Console
 from test_data import TREE, tree
 
@@ -83,6 +83,13 @@ REFUSED = {
     "train +intervall=3": "intervall: there is no such key; did you mean interval?",
     "train +data.rooot=3": "data.rooot: there is no such key; did you mean data.root?",
     "train data.rooot=3": "data.rooot: there is no such key; did you mean data.root?",
+    "train qqq=3": "qqq: there is no such key; prsgd train --help lists all\n",
+    "train compression.zzz=3": "compression.zzz: there is no such key; allowed are "
+    "compression.error_feedback, compression.ratio, compression.residual_decay, "
+    "compression.rounding\n",
+    "train -m hydra.launcher.n_jobs=2": "hydra.launcher.n_jobs: Hydra has no such key, and no "
+    "plugin that was chosen has it\n",
+    "train -m hydra.job.chdir=maybe": "hydra.job.chdir=maybe: value 'maybe' is not a valid bool",
     "train interval=0": "interval=0: must be a whole number of at least 1",
     "train interval=eight": "interval=eight: must be a whole number of at least 1",
     "train workers=0": "workers=0: must be a whole number of at least 1",
@@ -137,8 +144,9 @@ REFUSED = {
     "train -m model=mlp,resnet8 lr=interval(0.1,0.5)": "cannot read the arguments: ",
     "train -m model=": f"model=: must be one of {ALLOWED_MODELS}",
     "train -m lr=glob(*)": "-m: the sweep is empty; one of its keys has no values",
-    "train -m +experiment=paper data=digits": "data.root: there is no such key; did you mean "
-    "data.crop? (+experiment=paper sets it)",
+    "train -m +experiment=paper data=digits": "data.root: there is no such key; allowed are "
+    "data.alpha, data.crop, data.flip, data.label, data.partition, data.size (+experiment=paper "
+    "sets it)\n",
     "train +experiment=paper data.root=nowhere lr=-1": "lr=-1.0: must be a number above 0",
     "trian": "trian: there is no such command; allowed are train, run, figures, "
     "report, verify, advise, algorithms, data, sample, completion, help; did you mean train?",
@@ -176,9 +184,8 @@ def mess(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("command", REFUSED)
 def test_bad_input_gets_one_line(prsgd: Command, mess: Path, command: str) -> None:
     before = {path for path in mess.rglob("*") if "cache" not in path.parts}
-    start = spent()
     done = prsgd(*command.split(), timeout=60)
-    assert spent() - start < 8
+    assert done.seconds < 8
     assert done.returncode == 2
     assert done.stderr.startswith(f"prsgd: {REFUSED[command]}".replace("{folder}", str(mess)))
     assert done.stderr.count("\n") == 1

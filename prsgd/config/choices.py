@@ -15,6 +15,7 @@ from prsgd.errors import UserError
 
 PRESETS = ("experiment", "method")  # groups that set keys of others, and have no default
 ALIASES = {"optimizer": "optimiser"}  # other spelling -> key
+MOST_TOLD = 30  # of keys in one line
 KEY = re.compile(r"^(\w+):", re.MULTILINE)
 
 
@@ -62,11 +63,22 @@ def unknown_choice(group: str, value: str, more: Sequence[Path] = ()) -> str:
 
 
 def unknown_key(name: str, known: Sequence[str]) -> str:
-    """The line that refuses a key, with the nearest one that exists."""
+    """The line that refuses a key, with the nearest one that exists or those beside it."""
     if name in known:
         return f"{name}: cannot be given here: what was chosen has no such key, or fixes it"
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(sorted(known))}"
+    group, dot, last = name.rpartition(".")
+    beside = [key for key in sorted(known) if dot and key.startswith(group + dot)]
+    if beside:
+        own = [key.removeprefix(group + dot) for key in beside]
+        near = [f"{group}.{key}" for key in difflib.get_close_matches(last, own, 1)]
+    else:
+        near = difflib.get_close_matches(name, known, 1)
+    if near:
+        hint = f"did you mean {near[0]}?"
+    elif beside or len(known) <= MOST_TOLD:
+        hint = f"allowed are {', '.join(beside or sorted(known))}"
+    else:
+        hint = "prsgd train --help lists all"
     return f"{name}: there is no such key; {hint}"
 
 

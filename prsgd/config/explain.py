@@ -37,9 +37,17 @@ def explain(error: Exception, arguments: Sequence[str], folders: Sequence[Path])
     if found := re.search(r"Could not override '([^']+)'", message):
         if found[1] in PRESETS:
             return f"{found[1]}: say +{found[1]}=NAME, as no {found[1]} is chosen by default"
+        if found[1].startswith("hydra."):
+            return f"{found[1]}: Hydra has no such key, and no plugin that was chosen has it"
         return unknown_key(found[1], known_keys())
-    line = next((line.strip() for line in message.splitlines() if line.strip()), repr(error))
-    return f"cannot read the arguments: {line}"
+    if found := re.search(r"Error merging override (.+)", message):
+        why = _first_line(error.__cause__ or error)
+        return f"{found[1]}: {why[:1].lower()}{why[1:]}"
+    return f"cannot read the arguments: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
 
 
 def _unknown_plugin(kind: str, name: str) -> str:
