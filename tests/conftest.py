@@ -201,8 +201,6 @@ def warm() -> Iterator[subprocess.Popen[str]]:
         env=environment,
     ) as server:
         yield server
-        assert server.stdin
-        server.stdin.close()
 
 
 @pytest.fixture
@@ -216,9 +214,11 @@ def prsgd(tmp_path: Path, warm: subprocess.Popen[str]) -> Command:
         timeout: int = 100,
     ) -> Done:
         with NamedTemporaryFile("r") as out, NamedTemporaryFile("r") as err:
-            files = {"out": out.name, "err": err.name}
-            command = {"arguments": arguments, "cwd": str(cwd), "env": {**env}, "timeout": timeout}
-            print(json.dumps({**command, **files}), file=warm.stdin, flush=True)
+            command = {
+                **{"arguments": arguments, "cwd": str(cwd), "env": {**env}, "timeout": timeout},
+                **{"out": out.name, "err": err.name},
+            }
+            print(json.dumps(command), file=warm.stdin, flush=True)
             assert warm.stdout
             code, seconds = warm.stdout.readline().split()
             done = Done(int(code), out.read(), err.read(), float(seconds))

@@ -83,13 +83,16 @@ REFUSED = {
     "train +intervall=3": "intervall: there is no such key; did you mean interval?",
     "train +data.rooot=3": "data.rooot: there is no such key; did you mean data.root?",
     "train data.rooot=3": "data.rooot: there is no such key; did you mean data.root?",
-    "train qqq=3": "qqq: there is no such key; prsgd train --help lists all\n",
+    "train qqq=3": "qqq: there is no such key; prsgd train --help lists all keys and choices\n",
     "train compression.zzz=3": "compression.zzz: there is no such key; allowed are "
     "compression.error_feedback, compression.ratio, compression.residual_decay, "
     "compression.rounding\n",
     "train -m hydra.launcher.n_jobs=2": "hydra.launcher.n_jobs: Hydra has no such key, and no "
     "plugin that was chosen has it\n",
     "train -m hydra.job.chdir=maybe": "hydra.job.chdir=maybe: value 'maybe' is not a valid bool",
+    "train hydra/job_logging=zzz": "hydra/job_logging=zzz: Hydra has no such choice\n",
+    "train ~intervall": "intervall: there is no such key; did you mean interval?\n",
+    "train ~hydra.zzz": "hydra.zzz: Hydra has no such key, and no plugin that was chosen has it\n",
     "train interval=0": "interval=0: must be a whole number of at least 1",
     "train interval=eight": "interval=eight: must be a whole number of at least 1",
     "train workers=0": "workers=0: must be a whole number of at least 1",

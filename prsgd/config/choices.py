@@ -78,7 +78,7 @@ def unknown_key(name: str, known: Sequence[str]) -> str:
     elif beside or len(known) <= MOST_TOLD:
         hint = f"allowed are {', '.join(beside or sorted(known))}"
     else:
-        hint = "prsgd train --help lists all"
+        hint = "prsgd train --help lists all keys and choices"
     return f"{name}: there is no such key; {hint}"
 
 

@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from prsgd.config.choices import PRESETS, choices, known_keys, unknown_choice, unknown_key
+from prsgd.errors import why
 
 PLUGINS = {"launcher": ("joblib", "submitit"), "sweeper": ("optuna",)}  # which are extras
 
@@ -25,6 +26,8 @@ def explain(error: Exception, arguments: Sequence[str], folders: Sequence[Path])
             return _unreadable(argument)
     if found := re.search(r"Could not find 'hydra/(launcher|sweeper)/([^']*)'", message):
         return _unknown_plugin(*found.groups())
+    if found := re.search(r"Could not find '(hydra/[^']+)/([^'/]*)'", message):
+        return f"{found[1]}={found[2]}: Hydra has no such choice"
     if found := re.search(r"Could not find '(\w+/[^']*)'", message):
         group, _, value = found[1].rpartition("/")
         if not choices(group, folders):  # the value has a slash
@@ -34,20 +37,17 @@ def explain(error: Exception, arguments: Sequence[str], folders: Sequence[Path])
         return f"{found[1]}: several values are a sweep, which needs -m"
     if found := re.search(r"An item is already at '([^']+)'", message):
         return f"+{found[1]}: the key is there already; leave out the +"
-    if found := re.search(r"Could not override '([^']+)'", message):
+    if found := re.search(r"Could not (?:override|delete from config\.) '([^']+)'", message):
         if found[1] in PRESETS:
             return f"{found[1]}: say +{found[1]}=NAME, as no {found[1]} is chosen by default"
         if found[1].startswith("hydra."):
             return f"{found[1]}: Hydra has no such key, and no plugin that was chosen has it"
         return unknown_key(found[1], known_keys())
     if found := re.search(r"Error merging override (.+)", message):
-        why = _first_line(error.__cause__ or error)
-        return f"{found[1]}: {why[:1].lower()}{why[1:]}"
-    return f"cannot read the arguments: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
+        reason = why(error.__cause__ or error)
+        return f"{found[1]}: {reason[:1].lower()}{reason[1:]}"
+    line = next((line.strip() for line in message.splitlines() if line.strip()), repr(error))
+    return f"cannot read the arguments: {line}"
 
 
 def _unknown_plugin(kind: str, name: str) -> str:
