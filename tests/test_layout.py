@@ -15,6 +15,7 @@ import pytest
 from conftest import part
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 from test_report import declare, fixture_run
 
 from prsgd.cli.figures import main
@@ -23,10 +24,10 @@ from prsgd.report import Asked, report
 from prsgd.report import sheet as sheets
 from prsgd.report.curves import Group, groups
 from prsgd.report.layout import MOST_IN_PANEL, Layout, layout
+from prsgd.report.lines import in_lines
 from prsgd.report.points import scale_x
 from prsgd.report.runs import load
 from prsgd.report.scales import write_numbers_alike
-from prsgd.report.sheet import in_lines
 from prsgd.report.specs import Spec
 from prsgd.report.style import BEHIND, drawing
 
@@ -157,6 +158,23 @@ def test_rows_that_are_asked_for_stay(many: Path) -> None:
     assert len(in_colours(found)) == MOST_IN_PANEL
 
 
+def test_rows_of_methods_are_called_as_the_methods_are(many: Path) -> None:
+    fixture_run(many, algorithm=part("minibatch"))
+    rows = laid_out(many, panels="algorithm").rows
+    assert [title for title, _ in rows] == ["mini-batch SGD", "PR-SGD"]
+
+
+def test_a_picture_has_few_colours_and_a_white_ground(many: Path) -> None:
+    report(many, asked=Asked(formats=("png",)))
+    for path in many.glob("figures/*/*.png"):
+        with Image.open(path) as picture:
+            assert picture.mode == "P"
+            counts = picture.convert("RGB").getcolors() or ()
+        colours = {colour: count for count, colour in counts}
+        assert max(colours, key=colours.__getitem__) == (255, 255, 255)
+        assert (254, 254, 254) not in colours
+
+
 def test_of_more_than_eight_lines_of_points_the_others_are_grey(tmp_path: Path) -> None:
     for place in range(10):
         for interval in (1, 2, 4):
@@ -173,16 +191,16 @@ def test_of_more_than_eight_lines_of_points_the_others_are_grey(tmp_path: Path) 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """All figures that are saved, laid out as they are."""
+    """All figures that are written, laid out as they are."""
     found: list[Figure] = []
-    save = sheets.save
+    write = sheets.write
 
     def keeping(figure: Figure, sheet: sheets.Sheet) -> None:
-        save(figure, sheet)
+        write(figure, sheet)
         figure.draw_without_rendering()  # at the figure's own resolution again
         found.append(figure)
 
-    monkeypatch.setattr("prsgd.report.sheet.save", keeping)
+    monkeypatch.setattr("prsgd.report.sheet.write", keeping)
     return found
 
 
@@ -273,17 +291,17 @@ def test_a_figure_of_many_panels_is_drawn(grid: Path) -> None:
 
 
 def value_of(text: str) -> float:
-    pattern = r"\$?([\d.,]*?)(?:\\times)?(?:10\^{(-?\d+)})?\$?"
-    mantissa, power = re.fullmatch(pattern, text).groups()  # type: ignore[union-attr]
-    return float(mantissa.replace(",", "") or 1) * 10.0 ** int(power or 0)
+    mantissa, power = re.fullmatch("([0-9.,]*?)(?: × )?(?:10([⁻⁰-⁹¹²³]+))?", text).groups()  # type: ignore[union-attr]
+    exponent = (power or "⁰").translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-"))
+    return float(mantissa.replace(",", "") or 1) * 10.0 ** int(exponent)
 
 
 NUMBERS = {
     (0.0, 5000.0, "linear"): ["0", "2,000", "4,000"],
     (0.2, 0.6, "linear"): ["0.2", "0.4", "0.6"],
     (1.0, 1e5, "log"): ["1", "10", "100", "1,000", "10,000", "100,000"],
-    (1e-5, 1.0, "log"): ["$10^{-5}$", "$10^{-3}$", "$10^{-1}$"],
-    (0.0, 2e7, "linear"): ["0", "$10^{7}$", r"$2\times10^{7}$"],
+    (1e-5, 1.0, "log"): ["10⁻⁵", "10⁻³", "10⁻¹"],
+    (0.0, 2e7, "linear"): ["0", "10⁷", "2 × 10⁷"],
 }
 
 

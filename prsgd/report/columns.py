@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prsgd.measures import Measures
-from prsgd.report.style import verbatim
+from prsgd.report.style import shortened
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ COLUMNS = {
     "payload_bytes": Column("sent by one worker between all (MB)", unit=1e6, log=True),
     "train_seconds": Column("training time (s)", from_zero=True),
     "virtual_time": Column("virtual time (steps at speed 1)", from_zero=True),
-    "consensus_train_loss": Column(r"training loss of $\bar{x}$", log=True),
+    "consensus_train_loss": Column("training loss of x̄", log=True),
 }
 KEYS = {
     "workers": "workers N",
@@ -46,10 +46,10 @@ def column(name: str, measures: Measures) -> Column:
     for metric in measures.metrics:
         if name == metric.column:
             unit = f" ({metric.unit})" if metric.unit else ""
-            title = verbatim(f"test {metric.title}") + r" of $\bar{x}$" + verbatim(unit)
-            return Column(title, percent=metric.unit == "%")
+            title = f"test {metric.title} of x̄{unit}"
+            return Column(shortened(title), percent=metric.unit == "%")
     if name == "units":
-        return Column(verbatim(f"{measures.unit} of all workers together (millions)"), unit=1e6)
+        return Column(shortened(f"{measures.unit} of all workers together (millions)"), unit=1e6)
     return COLUMNS.get(name, Column(name.replace("_", " ")))
 
 

@@ -13,7 +13,7 @@ from prsgd.report.curves import Curve, Group
 from prsgd.report.layout import layout
 from prsgd.report.panels import draw_panels
 from prsgd.report.room import MOST_POINTS
-from prsgd.report.scales import log_scale, logarithmic
+from prsgd.report.scales import logarithmic
 from prsgd.report.sheet import Sheet
 from prsgd.report.specs import Spec
 
@@ -47,9 +47,9 @@ def draw_drift(group: Group, look: Spec, sheet: Sheet) -> None:
             of_one = f" of {drawn.names[bounded[0]]}"
             of = of_one if len(bounds) == 1 else "s in the colours of their curves"
             bounds[0].set_label(f"bound{of}: 4γ²I²G²")
-        axes.set(ylabel=r"drift: mean of $\Vert x_i - \bar{x}\,\Vert^2$")
-        log_scale(axes, "y")
+        axes.set(ylabel="drift: mean of ‖xᵢ − x̄‖²")
         logarithmic(axes, "x")
+        logarithmic(axes, "y")
 
     data = pd.concat([of_curve.assign(curve=curve.label) for curve, of_curve in points.items()])
     data.insert(0, "curve", data.pop("curve"))

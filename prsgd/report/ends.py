@@ -10,9 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 from prsgd.report.columns import column
 from prsgd.report.curves import Curve, Group
-from prsgd.report.sheet import Sheet, finish, in_lines
+from prsgd.report.lines import in_lines
+from prsgd.report.sheet import Sheet, finish
 from prsgd.report.specs import Spec
-from prsgd.report.style import shortened, styles, verbatim
+from prsgd.report.style import shortened, styles
 
 RANKED_BY = "consensus_train_loss"
 NAMES = 0.42  # of the width, at most, is for names
@@ -26,10 +27,11 @@ def draw_ends(group: Group, look: Spec, sheet: Sheet) -> None:
         key=lambda pair: -pair[0].mean[RANKED_BY].iloc[-1],
     )
     names = [f"{curve.label} ({curve.mean['round'].iloc[-1]:,.0f} rounds)" for curve, _ in ranked]
-    lines = [in_lines(shortened(name), NAMES * sheet.inches) for name in names]
-    most_lines = max(map(len, lines))
+    labels = ["\n".join(in_lines(shortened(name), NAMES * sheet.inches)) for name in names]
+    most_lines = 1 + max(label.count("\n") for label in labels)
     height = 0.5 + (LINE + FURTHER_LINE * (most_lines - 1)) * len(ranked)
     figure, panels = plt.subplots(1, 2, figsize=(sheet.inches, height), sharey=True)
+    figure.subplots_adjust(left=NAMES)
     columns = RANKED_BY, group.measures.main.column
     for axes, name in zip(panels, columns, strict=True):
         axis = column(name, group.measures)
@@ -44,7 +46,7 @@ def draw_ends(group: Group, look: Spec, sheet: Sheet) -> None:
         if sheet.is_narrow:
             axes.set_xlabel("\n".join(in_lines(axis.label, 0.9)))
             axes.xaxis.set_major_locator(MaxNLocator(3))
-    panels[0].set_yticks(range(len(ranked)), ["\n".join(map(verbatim, own)) for own in lines])
+    panels[0].set_yticks(range(len(ranked)), labels)
     panels[0].set_ylim(-0.6, len(ranked) - 0.4)
     data = pd.concat([end(curve, columns) for curve, _ in reversed(ranked)])
     finish(figure, {}, f"Where each ended: {group.caption}", data, sheet)

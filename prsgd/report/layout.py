@@ -126,7 +126,9 @@ def rows_of(curves: Sequence[Curve], key: str) -> list[Row]:
     rows: list[Row] = []
     for text, value in values.items():
         of_row = [c for c in curves if key not in c.config or value_of(c, key) == text]
-        rows.append((said(key, value, values.values()), of_row))
+        is_method = key == "algorithm"
+        title = of_row[0].method if is_method else said(key, value, values.values())
+        rows.append((title, of_row))
     return rows or [("", curves)]
 
 

@@ -12,9 +12,10 @@ from matplotlib.lines import Line2D
 
 from prsgd.report.curves import Curve
 from prsgd.report.layout import Layout
+from prsgd.report.lines import in_lines
 from prsgd.report.room import MOST
-from prsgd.report.sheet import Sheet, finish, in_lines
-from prsgd.report.style import verbatim
+from prsgd.report.sheet import Sheet, finish
+from prsgd.report.style import shortened
 
 ROW, FURTHER_ROW, IN_A_COLUMN, MARGIN, LEAST_LABEL = 2.1, 1.6, 1.5, 0.5, 0.8  # inches
 
@@ -56,7 +57,7 @@ def draw_panels(
             if len(rows) > 1:  # small panels
                 axes.minorticks_off()
         if title:
-            across[0].set_title(verbatim(title), loc="left")
+            across[0].set_title(shortened(title), loc="left")
     room = max(LEAST_LABEL, sheet.inches / shape[1] - MARGIN)
     for axes in grid[-1]:
         axes.set(xlabel="\n".join(in_lines(xlabel, room)))

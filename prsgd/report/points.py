@@ -23,7 +23,7 @@ from prsgd.report.room import best, end_of
 from prsgd.report.scales import logarithmic, powers_of_two
 from prsgd.report.sheet import Sheet
 from prsgd.report.specs import STEPS, Spec
-from prsgd.report.style import BASELINES, BEHIND, MARKERS, styles, verbatim
+from prsgd.report.style import BASELINES, BEHIND, MARKERS, shortened, styles
 from prsgd.report.tables import steps_to
 from prsgd.report.words import called, clear, is_number, raised, short
 
@@ -133,7 +133,7 @@ def _places(group: Group, key: str) -> dict[Curve, Any]:
     values = {curve: curve.config[key] for curve in group.curves if key in curve.config}
     if all(map(is_number, values.values())):
         return dict(sorted(values.items(), key=lambda item: item[1]))
-    return {curve: verbatim(clear(value, values.values())) for curve, value in values.items()}
+    return {curve: shortened(clear(value, values.values())) for curve, value in values.items()}
 
 
 def _looks(spec: Spec, lines: Lines) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
+from prsgd.report.words import raised
+
 LOG_TICKS: Any = (  # an axis of less than so many times its start has these ticks in each decade
     (2.5, (1, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9)),
     (5, (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)),
@@ -29,8 +31,8 @@ def power_of_ten(value: float, _: Any = None) -> str:
     if value == 0:
         return "0"
     mantissa, exponent = f"{value:.5e}".split("e")
-    power = f"10^{{{int(exponent)}}}"
-    return f"${power}$" if float(mantissa) == 1 else rf"${float(mantissa):g}\times{power}$"
+    power = f"10{raised(int(exponent))}"
+    return power if float(mantissa) == 1 else f"{float(mantissa):g} × {power}"
 
 
 def write_numbers_alike(figure: Figure) -> None:

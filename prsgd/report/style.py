@@ -36,6 +36,7 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # letters that can be searched and edited
     "svg.hashsalt": "prsgd",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a "$" is a dollar
 }
 MARKERS = "osD^vP*Xh<>"
 DASHES: Any = ("-", ":", "-.", (0, (3, 1, 1, 1, 1, 1)))  # "--" is a bound's or an ideal's
@@ -53,20 +54,15 @@ def drawing(fonts: Sequence[str] = ()) -> Iterator[None]:
     """
     plt.switch_backend("agg")
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "constrained_layout not applied|Glyph", UserWarning)
+        warnings.filterwarnings("ignore", "Tight layout not applied|Glyph", UserWarning)
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         mpl.rcParams["font.family"] = ["sans-serif", *fonts]
         yield
 
 
-def verbatim(text: str) -> str:
-    """A text that may be the user's: no formula begins in it, and no picture is broken by it."""
-    return shortened(text).replace("$", r"\$")
-
-
 def shortened(text: str, most: int = 200) -> str:
-    """A text that can be printed, and its beginning where it is long."""
+    """A text that may be the user's, so that it can be printed and breaks no picture."""
     shown = printable(text)
     return shown if len(shown) <= most else f"{shown[:most]}…"
 

@@ -17,7 +17,7 @@ from prsgd.report.points import scale_x
 from prsgd.report.scales import logarithmic
 from prsgd.report.sheet import Sheet
 from prsgd.report.specs import Spec
-from prsgd.report.style import verbatim
+from prsgd.report.style import shortened
 from prsgd.report.trials import TRAINING_LOSS, Search, Trial
 from prsgd.report.words import is_number, text_of
 
@@ -119,4 +119,4 @@ def _best_at(search: Search, key: str) -> list[Trial]:
 def _place(trial: Trial, key: str) -> Any:
     """Where a value stands on the axis: a number, or else a word."""
     value = trial.config[key]
-    return value if is_number(value) else verbatim(text_of(value).strip('"'))
+    return value if is_number(value) else shortened(text_of(value).strip('"'))

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from prsgd.report.sheet import Sheet, save
+from prsgd.report.sheet import Sheet, lay_out, write
 from prsgd.report.style import MARKERS, drawing, interval_colour
 from prsgd.theory.checks import CheckResult
 
@@ -44,9 +44,11 @@ def keep(findings: list[CheckResult], out: Path) -> None:
 def draw(claim: str, data: pd.DataFrame, out: Path) -> None:
     """The figure of one experiment, as PNG and SVG."""
     with drawing():
+        mpl.rcParams["text.parse_math"] = True
         figure, axes = plt.subplots(figsize=SIZE)
         FIGURES[claim](axes, data)
-        save(figure, Sheet(out / claim))
+        lay_out(figure)
+        write(figure, Sheet(out / claim))
 
 
 def bound(axes: Axes, data: pd.DataFrame) -> None:

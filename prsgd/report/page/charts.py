@@ -77,12 +77,7 @@ def _figure(name: str, group: Group, spec: Spec) -> dict[str, Any]:
 
 
 def _described(own: Column) -> dict[str, Any]:
-    return {"title": plain(own.label), "log": own.log, "zero": own.from_zero}
-
-
-def plain(label: str) -> str:
-    """An axis' label without matplotlib's formulas."""
-    return printable(label).replace(r"$\bar{x}$", "x̄").replace(r"\$", "$")
+    return {"title": printable(own.label), "log": own.log, "zero": own.from_zero}
 
 
 def _values(curve: Curve, columns: Mapping[str, Column]) -> dict[str, Any]:
