@@ -18,6 +18,7 @@ from prsgd.cli.about import about
 from prsgd.cli.completion import SCRIPTS, completed
 from prsgd.cli.help import train_help
 from prsgd.cli.main import COMMANDS
+from prsgd.config.choices import ALIASES, known_keys
 from prsgd.errors import UserError
 
 
@@ -132,6 +133,15 @@ def test_help_is_a_command(prsgd: Command) -> None:
 def test_all_help_fits_80_columns() -> None:
     long = [line for line in train_help().splitlines() if len(line) > 80]
     assert long == []
+
+
+def test_every_key_has_help() -> None:
+    for key in known_keys():
+        assert ALIASES.get(key, key) in about(key, [])
+    assert about("algorithm.cap", []) == (
+        "algorithm=prsgd_epochs\n  algorithm.cap=${lr}           as lr, unless it is given\n"
+    )
+    assert "model=resnet20\n  model.depth=20\n" in about("model.depth", [])
 
 
 def test_help_of_one_name(prsgd: Command) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from prsgd.cli.help import choices_of, described, keys, presets
+from prsgd.cli.help import REFERENCE, choices_of, commented, described, keys, presets
 from prsgd.config.choices import ALIASES, PRESETS, conf_dir, files, known_keys
 from prsgd.config.schema import GROUPS, Settings
 from prsgd.errors import UserError
@@ -36,18 +38,27 @@ def _of_key(word: str, folders: Sequence[Path]) -> list[str]:
         return ["\n".join([f"{word}=...", *choices_of(word, folders)])]
     if word in PRESETS:
         return ["\n".join([f"+{word}=...", *presets(word)])]
-    found = keys(conf_dir() / "config.yaml")
+    found = commented(conf_dir() / "config.yaml")
     if word in found:
         value, comment = found[word]
         [allowed] = [f.metadata["allowed"] for f in fields(Settings) if f.name == word]
         return ["\n".join([described(f"{word}={value}", comment), f"  must be {allowed}"])]
     group, _, _ = word.partition(".")
-    of_choices = {
-        path.stem: described(f"{word}={own[word][0]}", own[word][1])
-        for path in (files(group) if group in GROUPS else [])
-        if word in (own := keys(path, f"{group}."))
-    }
-    return [f"{group}={choice}\n{line}" for choice, line in of_choices.items()]
+    of_choices = defaultdict[str, list[str]](list)
+    for path in files(group) if group in GROUPS else []:
+        if word in (own := keys(path, f"{group}.")):
+            of_choices[_line(word, *own[word])].append(path.stem)
+    return [
+        "\n".join([textwrap.fill(f"{group}={', '.join(names)}", 80), line])
+        for line, names in of_choices.items()
+    ]
+
+
+def _line(name: str, value: str, comment: str) -> str:
+    """The line of a key of a choice; one without a comment may follow another key."""
+    followed = REFERENCE.fullmatch(value)
+    as_that = f"as {followed[1]}, unless it is given" if followed else ""
+    return described(f"{name}={value}", comment or as_that)
 
 
 def _of_choice(word: str, folders: Sequence[Path]) -> list[str]:

@@ -81,7 +81,8 @@ KEYS, CHOICES = 30, 21  # letters before the comment of a key, and before that o
 BASE = re.compile(  # a file in the defaults of another
     r"^ *- (_(?!self_)\w+)(?:@\w+)?$", re.MULTILINE
 )
-LINE = re.compile(r"^(?P<key>\w+): *(?P<value>.*?) *(?:# (?P<comment>.*))?$")
+LINE = re.compile(r"^(?!defaults:)(?P<key>[a-z]\w*): *(?P<value>\S.*?) *(?:# (?P<comment>.*))?$")
+REFERENCE = re.compile(r"\$\{(\w+)\}")  # the value of a key that follows another
 
 
 def train_help(folders: Sequence[Path] = ()) -> str:
@@ -96,7 +97,7 @@ def train_help(folders: Sequence[Path] = ()) -> str:
         "Keys:",
         *(
             described(f"{key}={value}", comment)
-            for key, (value, comment) in keys(conf_dir() / "config.yaml").items()
+            for key, (value, comment) in commented(conf_dir() / "config.yaml").items()
         ),
     ]
     for group in GROUPS:
@@ -116,13 +117,15 @@ def presets(group: str) -> list[str]:
 def choices_of(group: str, folders: Sequence[Path] = ()) -> list[str]:
     """A line per choice of a group with its own keys, and then the keys that all of them have."""
     paths = [path for folder in (conf_dir(), *folders) for path in files(group, folder)]
-    found = {path: keys(path, f"{group}.") for path in paths}
+    found = {path: commented(path, f"{group}.") for path in paths}
     common = set.intersection(*map(set, found.values()))
     lines = []
     for path, own in found.items():
         lines.append(described(path.stem, title(path), CHOICES))
         lines += [
-            described(f"  {key}={own[key][0]}", own[key][1]) for key in own if key not in common
+            described(f"  {key}={value}", comment)
+            for key, (value, comment) in own.items()
+            if key not in common
         ]
     return lines + [
         _of_all(key, found.values()) for key in next(iter(found.values())) if key in common
@@ -141,7 +144,8 @@ def described(name: str, comment: str, indent: int = KEYS) -> str:
     """A name and its comment beside it, in lines of the terminal's width, or of 80 letters."""
     width = max(80, console.width if console.is_terminal else 80)
     first, gap = f"  {name:<{indent - 2}}  ", " " * (indent + 2)
-    return textwrap.fill(comment, width, initial_indent=first, subsequent_indent=gap)
+    lines = textwrap.fill(comment, width, initial_indent=first, subsequent_indent=gap)
+    return lines or first.rstrip()
 
 
 def algorithms(folders: list[Path]) -> list[tuple[str, ...]]:
@@ -160,16 +164,21 @@ def title(path: Path) -> str:
     return next((comment for comment in comments if not comment.startswith("@")), "")
 
 
-def keys(path: Path, prefix: str = "") -> dict[str, tuple[str, str]]:
-    """The commented keys of a yaml file, those of the files in its defaults included.
+def commented(path: Path, prefix: str = "") -> dict[str, tuple[str, str]]:
+    """The keys that have a comment."""
+    return {key: (value, said) for key, (value, said) in keys(path, prefix).items() if said}
 
-    Each has its value and its comment; a value that replaces another keeps that one's comment.
+
+def keys(path: Path, prefix: str = "") -> dict[str, tuple[str, str]]:
+    """The keys of a yaml file, those of the files in its defaults included.
+
+    Each has its value and its comment, which may be empty; a value that replaces another keeps
+    that one's comment.
     """
     text, found = path.read_text(), dict[str, tuple[str, str]]()
     for base in BASE.findall(text):
         found |= keys(path.with_name(f"{base}.yaml"))
     for line in filter(None, map(LINE.match, text.splitlines())):
         key, value, comment = line["key"], line["value"], line["comment"]
-        if comment or key in found:
-            found[key] = value, comment or found[key][1]
+        found[key] = value, comment or found.get(key, ("", ""))[1]
     return {prefix + key: what for key, what in found.items()}
