@@ -45,7 +45,7 @@ figures: $(READY) ## redraw all figures and tables of results/, and those of run
 		test -z "$$(find $${drawn%% *} -name config.yaml 2>/dev/null | head -n 1)" || $(BIN)/prsgd figures $$drawn || exit; \
 	done
 
-EXPERIMENTS := paper one_shot interval interval_half noniid momentum order speedup rate rate_plain rate_resnet8 paper_plain short unequal falling family language communication communication_lm length_rate length length_40 groupnorm_rate groupnorm full_rate full outer
+EXPERIMENTS := paper one_shot interval interval_half noniid momentum order speedup rate rate_plain rate_resnet8 paper_plain short unequal falling family language communication communication_lm length_rate length length_40 groupnorm_rate groupnorm full_rate full outer outer_seeds
 
 reproduce: $(READY) ## train what is missing of the committed results, and draw all of them; first says how long it takes
 	test -d ~/.cache/cifar10-jpeg-small || \
