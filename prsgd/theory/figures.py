@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from prsgd.report.scales import logarithmic
 from prsgd.report.sheet import Sheet, lay_out, write
 from prsgd.report.style import MARKERS, drawing, interval_colour
 from prsgd.theory.checks import CheckResult
@@ -106,8 +107,10 @@ def falling(axes: Axes, data: pd.DataFrame) -> None:
     total = np.sort((data["N"] * data["T"]).to_numpy(float))
     middle = np.exp(np.log(data["error"] * np.sqrt(data["N"] * data["T"])).mean())
     axes.plot(total, middle / np.sqrt(total), "k--", linewidth=1, label="∝ 1/√(NT)")
-    axes.set(xscale="log", yscale="log", xlabel="N T (gradients of all workers)")
-    axes.set(ylabel=f"γ-weighted {ERROR}", title="Algorithm 2 on P1")
+    axes.set(xlabel="N T (gradients of all workers)", ylabel=f"γ-weighted {ERROR}")
+    axes.set(title="Algorithm 2 on P1")
+    logarithmic(axes, "x")
+    logarithmic(axes, "y")
     axes.legend()
 
 
