@@ -134,8 +134,8 @@ def ends(*words: str) -> str:
     The words are folders, and the values of other baselines than mini-batch SGD at the same rate.
     """
     folders, values = parted(words)
-    head = ["run", "seeds", "training loss", "from mini-batch SGD's"]
-    head += ["test accuracy (%)", "from mini-batch SGD's", "rounds", "sent by a worker (MB)"]
+    head = ["run", "seeds", "training loss", "minus mini-batch SGD's"]
+    head += ["test accuracy (%)", "minus mini-batch SGD's", "rounds", "sent by a worker (MB)"]
     lines = [head]
     for folder in folders:
         group = the_group(folder)

@@ -53,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
         description="Which interval? What the network asks for, and what the theory allows. "
         "Of a sweep: which of its curves reaches a loss first on your network, and how sure that "
         "is, from records alone.",
-        epilog="KEY=VALUE are the keys of `prsgd train`: workers, model, batch_size, epochs, ...",
+        epilog="KEY=VALUE are the keys of `prsgd train`: workers, model, batch_size, epochs, ... "
+        "A plan needs --step-ms, --latency-ms and --bandwidth-mbit; --calibrate measures what is "
+        "not given. A sweep needs --bandwidth-mbit.",
     )
     add = result.add_argument
     add("overrides", nargs="*", metavar="KEY=VALUE", help="the run that you plan")
@@ -65,8 +67,18 @@ def parser() -> argparse.ArgumentParser:
     add("--latency-ms", type=positive, metavar="MS", help="of a message between two processes")
     add("--bandwidth-mbit", type=positive, metavar="MBIT/S", help="between two processes")
     add("--group-bandwidth-mbit", type=positive, metavar="MBIT/S", help="within groups, of a sweep")
-    add("--processes", type=int, metavar="P", help="that host the workers, of a sweep")
-    add("--jitter", type=positive, metavar="SHARE", help="by which steps scatter, of a sweep")
+    add(
+        "--processes",
+        type=int,
+        metavar="P",
+        help="that host the workers, of a sweep or a finished run",
+    )
+    add(
+        "--jitter",
+        type=positive,
+        metavar="SHARE",
+        help="of its mean by which a step's time scatters, of a sweep",
+    )
     add("--share", type=positive, help=f"of communication in the time ({SHARE})")
     return result
 

@@ -58,7 +58,14 @@ def main(arguments: list[str]) -> int:
         epilog=DECLARED,
         formatter_class=Paragraphs,
     )
-    parser.add_argument("results", nargs="?", type=Path, default=Path("runs"), metavar="RESULTS")
+    parser.add_argument(
+        "results",
+        nargs="?",
+        type=Path,
+        default=Path("runs"),
+        metavar="RESULTS",
+        help="the folder of the runs (default: runs)",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="put all figures under DIR instead")
     parser.add_argument(
         "--best-of", metavar="KEY[,KEY]", help="draw each curve at its best value of swept keys"
@@ -73,13 +80,16 @@ def main(arguments: list[str]) -> int:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="only of runs that have a value of a key, or one of VALUE,VALUE; may be repeated",
+        help="draw only runs with this value of a key, or one of VALUE,VALUE; may be repeated",
     )
     parser.add_argument(
         "--x", default="", metavar="NAME", help="draw only one figure, against this column or key"
     )
     parser.add_argument(
-        "--y", default="", metavar="COLUMN[,COLUMN]", help="and of these columns of metrics.csv"
+        "--y",
+        default="",
+        metavar="COLUMN[,COLUMN]",
+        help="draw these columns of metrics.csv, against --x",
     )
     parser.add_argument(
         "--format",
