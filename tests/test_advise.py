@@ -239,6 +239,8 @@ def test_a_sweep_says_who_reaches_a_loss_first(prsgd: Command, tmp_path: Path) -
     line = "No curve reaches the training loss 0.0001 with every seed: ask for a higher one."
     assert line in never.stdout
     assert "0 of 2" in never.stdout
+    at_once = prsgd(*ask[:-1], "--loss=2", "--bandwidth-mbit=1")
+    assert "The training loss 2 is there before the first step" in at_once.stdout
 
 
 @pytest.mark.parametrize(
@@ -257,6 +259,10 @@ def test_a_sweep_says_who_reaches_a_loss_first(prsgd: Command, tmp_path: Path) -
         (
             [Reached("A", [2.0], 1), Reached("B", [1.0, nan], 1)],
             "A reaches the training loss 0.5 first, and no other curve does with every seed.",
+        ),
+        (
+            [Reached("A", [0.0], 0), Reached("B", [0.0], 0)],
+            "The training loss 0.5 is there before the first step: ask for a lower one.",
         ),
     ],
 )
@@ -297,6 +303,35 @@ def test_a_finished_runs_figures_by_hand(prsgd: Command, tmp_path: Path) -> None
     assert "T = 27: a step 100 ms, an averaging 400 ms" in done.stdout, done.stderr
     # at I = 4: (27 * 3 / 2 rounded up) = 41 draws of 4 images in 27 steps of 100 + 400 / 4 ms
     assert re.search(rf"^ *4 +200 +{41 * 4 / 27 / 0.2:.0f} ", done.stdout, re.MULTILINE)
+
+
+def test_a_finished_runs_fragments_are_one_averaging(prsgd: Command, tmp_path: Path) -> None:
+    """Two fragments of 100 and 200 ms: an averaging of the model takes 300."""
+    folder = RunFolder(tmp_path / "run")
+    run = small_run(algorithm=part("prsgd", interval=4, fragments=2), fragments=2)
+    folder.create(run.as_dict(), OF_IMAGES)
+    folder.begin_tables()
+    row = {**dict.fromkeys(METRICS, 0), "step": 40, "comm_seconds": 1, "train_seconds": 5}
+    folder.append("metrics.csv", [row])
+    folder.write_environment({"processes": 2})
+    seconds = (0.1, 0.2, 0.1, 0.2, 0.1, 0.2, 0.1)
+    rows = [{**dict.fromkeys(ROUNDS, 0), "group": 2, "seconds": each} for each in seconds]
+    folder.append("rounds.csv", rows)
+    done = prsgd("advise", "--from", str(folder.path))
+    assert "a step 100 ms, an averaging 300 ms" in done.stdout, done.stderr
+
+
+def test_a_finished_runs_delay_is_refused_and_its_start_is_checked(
+    prsgd: Command, tmp_path: Path
+) -> None:
+    late = fixture_run(tmp_path, algorithm=part("prsgd", interval=4, delay=2), delay=2)
+    refused = prsgd("advise", "--from", str(late))
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("prsgd: delay=2: advice does not know what a delay hides; ")
+    path = fixture_run(tmp_path)
+    refused = prsgd("advise", "--from", str(path), f"start={tmp_path}/x.safetensors")
+    assert refused.returncode == 2
+    assert f"{path} did not start at a file" in refused.stderr
 
 
 @pytest.mark.dist
@@ -396,7 +431,8 @@ def test_bad_input_gets_one_line(prsgd: Command, arguments: list[str], message: 
         ),
         (
             ["delay=2", "merge=0.5"],
-            "delay=2: advice does not know what a delay hides; leave it out",
+            "delay=2: advice does not know what a delay hides; leave it out, or compare finished "
+            "runs with --from SWEEP",
         ),
     ],
 )

@@ -399,6 +399,20 @@ def test_data_are_prepared_ahead(prsgd: Command, tmp_path: Path) -> None:
     done = prsgd("data", "image_folder", "data.root=insects", "data.size=8")
     assert done.returncode == 0, done.stderr
     assert "insects: 8 training images, in " in done.stdout
+    of_many = prsgd(
+        "data", "synthetic", "data.train=40", "+runs={all: {data: [{size: 8}, {size: 9}]}}"
+    )
+    assert of_many.returncode == 0, of_many.stderr
+    assert of_many.stdout.count("40 training images, in ") == 2
+
+
+def test_a_short_option_of_hydras_is_no_folder(prsgd: Command) -> None:
+    """-c is --cfg, and not the beginning of -cd."""
+    shown = prsgd("train", "-c", "job", "workers=3", "--package", "workers")
+    assert shown.stdout.strip() == "3", shown.stderr
+    missing = prsgd("train", "--config-dir")
+    assert missing.returncode == 2
+    assert missing.stderr == "prsgd: --config-dir=: must be a folder\n"
 
 
 def test_control_c_before_anything_started(

@@ -142,6 +142,9 @@ def test_every_key_has_help() -> None:
         "algorithm=prsgd_epochs\n  algorithm.cap=${lr}           as lr, unless it is given\n"
     )
     assert "model=resnet20\n  model.depth=20\n" in about("model.depth", [])
+    assert about("jobs", []).startswith("  jobs=auto  ")
+    assert about("objective=test_loss", []).startswith("  objective=consensus_train_loss")
+    assert about("interval=8", []) == about("interval", [])
 
 
 def test_help_of_one_name(prsgd: Command) -> None:

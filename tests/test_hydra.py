@@ -103,6 +103,8 @@ class Far(Launcher):
         self.context, self.task, self.config = hydra_context, pickle.dumps(task_function), config
 
     def launch(self, job_overrides, initial_job_idx):
+        with open("sent", "a") as file:
+            print(initial_job_idx, len(job_overrides), file=file)
         returns = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
@@ -223,6 +225,19 @@ def test_a_launcher_of_ones_own(prsgd: Command, plugins: Path) -> None:
     assert done.stdout.count(" done ") == 2
     assert "diverged: the training loss is nan" in done.stdout
     assert [event[:2] for event in events(plugins)][1:3] == [("on_job_start", 0), ("on_job_end", 1)]
+
+
+def test_a_run_that_comes_twice_is_sent_when_it_has_ended(prsgd: Command, plugins: Path) -> None:
+    """Mini-batch SGD has no interval. What an experiment says of its figures is kept as well."""
+    keys = ("hydra/launcher=far", "algorithm=minibatch,prsgd", "interval=2,4", WATCH)
+    done = prsgd("train", "-m", *FAST, *keys, "+figures={question: Which?}")
+    assert done.returncode == 0, done.stderr
+    assert (plugins / "sent").read_text() == "0 3\n3 1\n"
+    runs = [path for path in (plugins / "runs").iterdir() if path.is_dir()]
+    assert len(runs) == 3
+    values = [value for name, _, value in events(plugins) if name == "on_job_end"]
+    assert values[0] == values[3] is not None
+    assert (plugins / "runs/figures.yaml").read_text() == "question: Which?\n"
 
 
 def test_a_job_that_fails_elsewhere_is_one_line(prsgd: Command, plugins: Path) -> None:

@@ -371,6 +371,39 @@ def test_a_figure_of_points_that_is_asked_for(asking: Any, grid: Path) -> None:
     assert {*points["lr"]} == {0.05, 0.1, 0.2}
 
 
+def test_a_key_that_is_a_column_too_is_the_key(asking: Any, grid: Path) -> None:
+    """The column lr is the rate in a step; on an axis lr is what was chosen."""
+    asking("--x=lr", "--y=test_loss", "--format=png")
+    points = pd.read_csv(grid / "out/toys-mlp-8/test_loss_by_lr_data.csv")
+    assert {*points["lr"]} == {0.05, 0.1, 0.2}
+    declare(grid, rates={"x": "lr", "y": "test_loss"})
+    report(grid, asked=Asked(formats=("png",)))
+    points = pd.read_csv(grid / "figures/toys-mlp-8/rates_data.csv")
+    assert {*points["lr"]} == {0.05, 0.1, 0.2}
+
+
+def test_whole_numbers_from_zero_on_are_all_drawn(tmp_path: Path) -> None:
+    for delay in (0, 1, 2, 4):
+        algorithm = part("prsgd", interval=8, delay=delay)
+        fixture_run(tmp_path, rate_of(delay), delay=delay, algorithm=algorithm)
+    axes = Figure().add_subplot()
+    scale_x(axes, [0, 1, 2, 4])
+    assert axes.get_xscale() == "linear"
+    assert [*axes.get_xticks()] == [0, 1, 2, 4]
+    declare(tmp_path, cost={"x": "delay", "y": "test_loss", "slope": 1})
+    report(tmp_path, asked=Asked(formats=("png",)))
+    points = pd.read_csv(tmp_path / "figures/toys-mlp-8/cost_data.csv")
+    assert sorted(points["algorithm.delay"]) == [0, 1, 2, 4]
+
+
+def test_a_network_and_an_axis_of_records_do_not_go_together(asking: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        asking("--x=train_seconds", "--bandwidth-mbit=100")
+    assert str(caught.value) == (
+        "--x and --y draw what was recorded; leave them out to draw time on another network"
+    )
+
+
 def test_the_axis_that_is_not_said_is_the_usual_one(asking: Any) -> None:
     assert "test_loss_by_epoch.svg" in asking("--y=test_loss")
     assert "curves_by_images.svg" in asking("--x=images", "--format=svg")

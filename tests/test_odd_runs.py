@@ -18,6 +18,7 @@ from test_report import fixture_run
 from prsgd.errors import UserError
 from prsgd.report import report
 from prsgd.report.asked import tuned
+from prsgd.report.attempts import attempts
 from prsgd.report.curves import groups
 from prsgd.report.declared import Best
 from prsgd.report.runs import load
@@ -202,7 +203,7 @@ def test_an_odd_run_stops_no_search_for_the_best(tmp_path: Path) -> None:
         spoil(victim)
     shutil.rmtree(diverged)
     runs, left_out = load(tmp_path)
-    [group] = tuned(groups(runs), [path for path, _ in left_out], Best(["lr"]))
+    [group] = tuned(groups(runs), attempts(path for path, _ in left_out), Best(["lr"]))
     assert [curve.runs[0].path for curve in group.curves] == [whole]
 
 

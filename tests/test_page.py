@@ -19,6 +19,7 @@ from test_report import fixture_run
 from prsgd.cli.report import main
 from prsgd.errors import UserError
 from prsgd.report.asked import tuned
+from prsgd.report.attempts import attempts
 from prsgd.report.curves import Group, groups
 from prsgd.report.layout import names_and_looks
 from prsgd.report.page import libraries
@@ -65,7 +66,7 @@ def results(tmp_path: Path) -> Path:
 
 def only_group(results: Path) -> Group:
     runs, left_out = load(results)
-    [group] = tuned(groups(runs), [path for path, _ in left_out])
+    [group] = tuned(groups(runs), attempts(path for path, _ in left_out))
     return group
 
 

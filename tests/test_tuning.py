@@ -18,6 +18,7 @@ from prsgd.cli.figures import main
 from prsgd.errors import UserError
 from prsgd.report import Asked, report
 from prsgd.report.asked import tuned
+from prsgd.report.attempts import attempts
 from prsgd.report.curves import Group, groups
 from prsgd.report.declared import Best
 from prsgd.report.room import shown_of
@@ -43,7 +44,7 @@ def the_group(folder: Path, *keys: str, **by: str) -> Group:
     """The only group under a folder, at its best values of these keys, or as it declares."""
     runs, left_out = load(folder)
     asked = Best(keys, **by) if keys else None
-    [group] = tuned(groups(runs), [path for path, _ in left_out], asked)
+    [group] = tuned(groups(runs), attempts(path for path, _ in left_out), asked)
     return group
 
 
@@ -144,6 +145,60 @@ def test_the_smallest_value_is_an_edge_and_words_have_none(tmp_path: Path) -> No
     text = write_summary(the_group(tmp_path, *keys), tmp_path)
     assert "may be better beyond it: PR-SGD, I = 8 at β = 0.1.\n" in text
     assert "**0.1 and keep: 0.0498**, 0.5 and average: 0.1353, 0.5 and keep: 0.0821 |" in text
+
+
+def test_a_value_without_a_further_key_belongs_to_all_values_of_that_key(tmp_path: Path) -> None:
+    """A run without momentum has no momentum_at_sync, and was tried for each of them."""
+    for how, rates in (("average", (0.5, 0.3)), ("keep", (0.4, 0.6))):
+        algorithm = part("prsgd", interval=8, momentum_at_sync=how)
+        for momentum, rate in zip((0.5, 0.9), rates, strict=True):
+            fixture_run(tmp_path, rate, momentum=momentum, algorithm=algorithm)
+    fixture_run(tmp_path, 0.2, momentum=0.0, algorithm=part("prsgd", interval=8))
+    group = the_group(tmp_path, "momentum")
+    text = write_summary(group, tmp_path)
+    assert "average | 0: 0.3679, **0.5: 0.0821**, 0.9: 0.2231 | 0.5 | 1 |" in text
+    assert "keep | 0: 0.3679, 0.5: 0.1353, **0.9: 0.0498** | 0.9 | 1 |" in text
+    assert "As many values were tried for each curve: 3." in text
+    of_both = the_group(tmp_path, "momentum", "momentum_at_sync")
+    text = write_summary(of_both, tmp_path)
+    assert "| PR-SGD, I = 8 | 0: 0.3679, 0.5 and average: 0.0821, 0.5 and keep: 0.1353, " in text
+    assert "**0.9 and keep: 0.0498** | 0.9 and keep | 1 |" in text
+    best = Best(["momentum", "momentum_at_sync"])
+    assert report(tmp_path, asked=Asked(best=best, formats=("png",))) == 0
+    data = pd.read_csv(tmp_path / "figures/toys-mlp-8/tried_momentum_at_sync_data.csv")
+    assert sorted(data["algorithm.momentum_at_sync"]) == ["average", "keep"]
+
+
+def test_a_best_value_without_a_further_key_is_drawn(tmp_path: Path) -> None:
+    for momentum, rate in ((0.0, 0.7), (0.5, 0.4), (0.9, 0.3)):
+        fixture_run(tmp_path, rate, momentum=momentum, algorithm=PRSGD)
+    fixture_run(
+        *(tmp_path, 0.2),
+        momentum=0.5,
+        algorithm=part("prsgd", interval=8, momentum_at_sync="reset"),
+    )
+    best = Best(["momentum", "momentum_at_sync"])
+    assert report(tmp_path, asked=Asked(best=best, formats=("png",))) == 0
+    [group] = [the_group(tmp_path, *best.keys)]
+    assert labels(group) == ["PR-SGD, I = 8, β = 0"]
+    assert not pd.read_csv(tmp_path / "figures/toys-mlp-8/tried_momentum_at_sync_data.csv")[
+        "best"
+    ].any()
+
+
+def test_what_is_not_asked_for_was_not_tried(tmp_path: Path) -> None:
+    """Neither a diverged run of other workers, nor one of another seed."""
+    for lr, rate in ((0.1, 0.3), (0.2, 0.5)):
+        fixture_run(tmp_path, rate, lr=lr, algorithm=PRSGD)
+    fixture_run(tmp_path, lr=0.1, workers=4, algorithm=PRSGD)
+    fixture_run(tmp_path, lr=0.2, workers=4, algorithm=PRSGD, status="diverged")
+    fixture_run(tmp_path, lr=0.2, algorithm=PRSGD, seed=1, status="diverged")
+    fixture_run(tmp_path, lr=0.8, workers=8, algorithm=PRSGD, status="diverged")
+    asked = Asked(best=Best(["lr"]), where=["workers=2", "seed=0"], formats=("png",))
+    assert report(tmp_path, asked=asked) == 0
+    text = (tmp_path / "figures/toys-mlp-8/summary.md").read_text()
+    assert "0.1: 0.2231, **0.2: 0.0821** | 0.2 | 1 |" in text
+    assert "diverged" not in text
 
 
 def test_what_never_began_or_lies_elsewhere_was_not_tried(tmp_path: Path) -> None:

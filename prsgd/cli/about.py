@@ -20,8 +20,8 @@ def about(word: str, folders: Sequence[Path]) -> str:
 
     Raises a UserError where there is nothing of that name.
     """
-    word = word.lstrip("+").partition("=")[2] or word.lstrip("+").rstrip("=")
-    word = ALIASES.get(word, word)
+    name, _, value = word.lstrip("+").partition("=")
+    word = value if value and name in (*GROUPS, *PRESETS) else ALIASES.get(name, name)
     parts = [*_of_key(word, folders), *_of_choice(word, folders)]
     if not parts:
         named = [path.stem for group in (*GROUPS, *PRESETS) for path in files(group)]
@@ -41,8 +41,8 @@ def _of_key(word: str, folders: Sequence[Path]) -> list[str]:
     found = commented(conf_dir() / "config.yaml")
     if word in found:
         value, comment = found[word]
-        [allowed] = [f.metadata["allowed"] for f in fields(Settings) if f.name == word]
-        return ["\n".join([described(f"{word}={value}", comment), f"  must be {allowed}"])]
+        allowed = [f"  must be {f.metadata['allowed']}" for f in fields(Settings) if f.name == word]
+        return ["\n".join([described(f"{word}={value}", comment), *allowed])]
     group, _, _ = word.partition(".")
     of_choices = defaultdict[str, list[str]](list)
     for path in files(group) if group in GROUPS else []:

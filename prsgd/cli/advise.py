@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
         raise UserError("--from: the run folder has its costs; leave out --calibrate")
     keys = [*(f"--config-dir={folder}" for folder in options.config_dir), *options.overrides]
     if options.folder:
-        situation = finished(options, given_keys(keys)[0])
+        situation = finished(options, *given_keys(keys))
     else:
         runs, _ = compose(keys)
         if len(runs) > 1:

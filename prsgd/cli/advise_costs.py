@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from prsgd.cli.run import moved
 from prsgd.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,17 +29,25 @@ class Situation:
     in_groups: str = ""  # what is sent within groups of workers, for the screen
 
 
-def refuse_samples(run: Run) -> None:
-    """A UserError for a run in which not all workers take part."""
+def refuse(run: Run) -> None:
+    """A UserError for a run in which not all workers take part, or means travel meanwhile."""
     if run.participation < 1:
         raise UserError(
             f"participation={run.participation}: advice is for rounds of all workers; "
             "--from SWEEP compares finished runs"
         )
+    if run.delay:
+        raise UserError(
+            f"delay={run.delay}: advice does not know what a delay hides; leave it out, or compare "
+            "finished runs with --from SWEEP"
+        )
 
 
-def finished(options: argparse.Namespace, trusted: list[str]) -> Situation:
+def finished(
+    options: argparse.Namespace, trusted: list[str], places: Mapping[str, str]
+) -> Situation:
     """The costs that a run measured; waiting for stragglers belongs to its step."""
+    import numpy as np
     import pandas as pd
 
     from prsgd.config.build import build_run
@@ -51,8 +61,8 @@ def finished(options: argparse.Namespace, trusted: list[str]) -> Situation:
             "--bandwidth-mbit and --latency-ms"
         )
     records = RunFolder(folder)
-    run = build_run(records.config(), trusted)
-    refuse_samples(run)
+    run = build_run(moved(records, places), trusted)
+    refuse(run)
     if options.bandwidth_mbit:
         return elsewhere(run, options)
     last, processes = records.last_metrics(), records.environment().get("processes")
@@ -68,7 +78,8 @@ def finished(options: argparse.Namespace, trusted: list[str]) -> Situation:
             f"{folder}: it has not averaged yet; give a run that has trained for longer"
         )
     step = (last["train_seconds"] - last["comm_seconds"]) / last["step"]
-    costs, words = Costs(step, float(rounds.median())), ""
+    models = np.arange(len(rounds)) // run.fragments  # a row is a fragment's
+    costs, words = Costs(step, float(rounds.groupby(models).sum().median())), ""
     if count := len(in_groups):
         costs = replace(costs, group=group_seconds / count, averagings=len(table) / last["step"])
         words = within_groups(count / last["step"], payload / count, costs)
@@ -85,9 +96,9 @@ def elsewhere(run: Run, options: argparse.Namespace) -> Situation:
 
     record = load_run(options.folder)
     own, rounds = Replayed(record), record.rounds_of_all
-    if len(rounds) < len(record.rounds) or run.delay:
+    if len(rounds) < len(record.rounds):
         raise UserError(
-            f"{options.folder}: averages within groups, or late; give --from the folder above it, "
+            f"{options.folder}: averages within groups; give --from the folder above it, "
             "which compares such runs"
         )
     network = asked_network({name: getattr(options, name) for name in OF_NETWORK})
@@ -120,9 +131,7 @@ def planned(run: Run, options: argparse.Namespace) -> Situation:
     from prsgd.launch.own_model import parameter_sizes
     from prsgd.training.machine import this_machine
 
-    refuse_samples(run)
-    if run.delay:
-        raise UserError(f"delay={run.delay}: advice does not know what a delay hides; leave it out")
+    refuse(run)
     plan = decide(run, this_machine(), os.environ)
     [sizes] = parameter_sizes([(run, plan)])
     processes = plan.processes

@@ -20,6 +20,7 @@ def advise_from_sweep(options: argparse.Namespace) -> int:
     """Print a table and a sentence for each group of comparable curves under a folder."""
     from prsgd.console import say
     from prsgd.report.asked import tuned
+    from prsgd.report.attempts import attempts
     from prsgd.report.curves import groups
     from prsgd.report.declared import OF_NETWORK, asked_network
     from prsgd.report.runs import load
@@ -37,7 +38,7 @@ def advise_from_sweep(options: argparse.Namespace) -> int:
         raise UserError(f"{options.folder}: there is no finished run in it")
     for path, why in left_out:
         say(f"left out: {path} ({why})")
-    for group in tuned(groups(runs), [path for path, _ in left_out]):
+    for group in tuned(groups(runs), attempts(path for path, _ in left_out)):
         advise_group(group, network, options.loss)
     return 0
 

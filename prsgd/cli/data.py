@@ -17,11 +17,11 @@ def main(arguments: list[str]) -> int:
     from prsgd.data.cache import prepare
     from prsgd.data.digest import cache_folder
 
-    [run], _ = compose([f"data={options.name}", *options.overrides])
-    if run.data.found():
-        say(f"{run.data.name()}: {run.data.found()}")
-    path = prepare(run.data, cache_folder(), track)
-    say(
-        f"{run.data.name()}: {run.data.train_samples():,} training {run.measures().unit}, in {path}"
-    )
+    runs, _ = compose([f"data={options.name}", *options.overrides])
+    for run in {run.data.fingerprint(): run for run in runs}.values():
+        if run.data.found():
+            say(f"{run.data.name()}: {run.data.found()}")
+        path = prepare(run.data, cache_folder(), track)
+        samples = f"{run.data.train_samples():,} training {run.measures().unit}"
+        say(f"{run.data.name()}: {samples}, in {path}")
     return 0

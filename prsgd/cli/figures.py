@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from prsgd.cli.paragraphs import Paragraphs
+from prsgd.errors import UserError
 
 DECLARED = """\
 What a sweep varied is what its figures vary: colour by the first key, line style by the next.
@@ -114,6 +115,10 @@ def main(arguments: list[str]) -> int:
     best = asked_best(options.best_of, options.best_by)
     network = asked_network({name: getattr(options, name) for name in NETWORK})
     axes = options.x, options.y
+    if network and any(axes):
+        raise UserError(
+            "--x and --y draw what was recorded; leave them out to draw time on another network"
+        )
     asked = Asked(best, network, options.where, axes, options.format, options.width)
     return report(options.results, options.out, asked)
 

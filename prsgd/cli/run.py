@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from prsgd.errors import UserError
 from prsgd.files import from_anywhere
+
+if TYPE_CHECKING:
+    from prsgd.run_folder import RunFolder
 
 TRUST = "the packages whose code it may run, where it runs any but prsgd's"
 
@@ -30,13 +35,7 @@ def main(arguments: list[str]) -> int:
     from prsgd.launch.sweep import Sweep
     from prsgd.run_folder import RunFolder
 
-    config = RunFolder(folder).config()
-    if "data.root" in places:
-        config["data"] = {**config["data"], "root": places["data.root"]}
-    if "start" in places:
-        if config.get("start", "auto") == "auto":
-            raise UserError(f"start={places['start']}: {folder} did not start at a file")
-        config["start"] = places["start"]
+    config = moved(RunFolder(folder), places)
     try:
         run = build_run(config, trusted)
     except UserError as error:
@@ -44,6 +43,18 @@ def main(arguments: list[str]) -> int:
     sweep = Sweep()
     sweep.go_on(run, folder)
     return close(sweep)
+
+
+def moved(folder: RunFolder, places: Mapping[str, str]) -> dict[str, Any]:
+    """A run's configuration, with its data and its start where they are now."""
+    config = folder.config()
+    if "data.root" in places:
+        config["data"] = {**config["data"], "root": places["data.root"]}
+    if "start" in places:
+        if config.get("start", "auto") == "auto":
+            raise UserError(f"start={places['start']}: {folder.path} did not start at a file")
+        config["start"] = places["start"]
+    return config
 
 
 def given_keys(arguments: list[str]) -> tuple[list[str], dict[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import re
 from collections.abc import Sequence
@@ -89,10 +88,14 @@ def config_dirs(arguments: list[str]) -> list[Path]:
 
 def split_config_dirs(arguments: list[str]) -> tuple[list[Path], list[str]]:
     """The folders that were given as --config-dir, and all other arguments."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--config-dir", "-cd", type=Path, action="append", default=[])
-    found, rest = parser.parse_known_args(arguments)
-    for folder in found.config_dir:
-        if not folder.is_dir():
+    found, rest, words = list[Path](), list[str](), iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option not in ("--config-dir", "-cd"):
+            rest.append(word)
+            continue
+        folder = value if equals else next(words, "")
+        if not folder or not Path(folder).is_dir():
             raise UserError(f"--config-dir={folder}: must be a folder")
-    return found.config_dir, rest
+        found.append(Path(folder))
+    return found, rest

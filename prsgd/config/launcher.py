@@ -70,13 +70,18 @@ class Batch:
             hydra_context=self.context,
         )
 
-    def send(self, task: Callable[[DictConfig], Any]) -> Sequence[JobReturn]:
-        """Let the chosen launcher do all jobs. The task is pickled."""
+    def send(
+        self, task: Callable[[DictConfig], Any], jobs: Sequence[int], number: int
+    ) -> Sequence[JobReturn]:
+        """Let the chosen launcher do some of the jobs, numbered from `number` on in the batch.
+
+        The task is pickled.
+        """
         master = self.master.copy()
         with changing(master):
             master.hydra.launcher = self.launcher
         launcher = Plugins.instance().instantiate_launcher(self.context, task, master)
-        return launcher.launch(self.overrides, self.first)
+        return launcher.launch([self.overrides[job] for job in jobs], self.first + number)
 
 
 class Task(Protocol):

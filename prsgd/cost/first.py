@@ -37,6 +37,8 @@ def verdict(curves: Sequence[Reached], loss: float) -> str:
     first, *others = ranked(curves)
     if first.mean == float("inf"):
         return f"No curve reaches the training loss {loss:g} with every seed: ask for a higher one."
+    if not first.mean:
+        return f"The training loss {loss:g} is there before the first step: ask for a lower one."
     found = f"{first.label} reaches the training loss {loss:g} first"
     others = [curve for curve in others if curve.mean < float("inf")]
     if not others:

@@ -38,10 +38,10 @@ def skipped(folder: RunFolder, profile: bool) -> str:
     return f"{folder.path} is {status} ({result}): skipped{note}"
 
 
-def keep_figures(paths: Iterable[Path], figures: Mapping[str, Any]) -> None:
+def keep_figures(folders: Iterable[Path], figures: Mapping[str, Any]) -> None:
     """Write what an experiment says of its figures beside its runs, as figures.yaml."""
     if figures:
         text = yaml.safe_dump(dict(figures), sort_keys=False, allow_unicode=True)
-        for out in {path.parent for path in paths}:
+        for out in {*folders}:
             out.mkdir(parents=True, exist_ok=True)
             write_atomically(out / "figures.yaml", text)

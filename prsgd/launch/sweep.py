@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hydra.core.utils import JobReturn, JobStatus
 
 from prsgd.config.compose import runs_of
+from prsgd.config.naming import run_name
 from prsgd.config.plan import Screen
 from prsgd.config.schema import Run
 from prsgd.console import print_error, say
@@ -68,7 +69,7 @@ class Sweep:
         made = [runs_of([config], self.arguments) for config in batch.keys]
         for config, (runs, _) in zip(batch.keys, made, strict=True):
             check_objective(config.objective, runs)
-        returns = self._here(batch, made) if batch.is_ours else self._elsewhere(batch)
+        returns = self._here(batch, made) if batch.is_ours else self._elsewhere(batch, made)
         if not batch.is_grid:
             self._remember(batch, returns)
         return returns
@@ -97,10 +98,17 @@ class Sweep:
             returned.return_value = mean(found, len(found))
         return returns
 
-    def _elsewhere(self, batch: Batch) -> Sequence[JobReturn]:
+    def _elsewhere(
+        self, batch: Batch, made: Sequence[tuple[list[Run], Figures]]
+    ) -> list[JobReturn]:
+        """A job whose runs are those of an earlier one too is sent when all others have ended."""
+        outs = (Path(run.out).expanduser() for runs, _ in made for run in runs)
+        keep_figures(outs, made[-1][1])
         task = partial(train_elsewhere, self.arguments, jobs_at_once(batch))
+        by_job: dict[int, JobReturn] = {}
         try:
-            returns = batch.send(task)
+            for jobs in filter(None, _new_and_repeated([runs for runs, _ in made])):
+                by_job |= zip(jobs, batch.send(task, jobs, len(by_job)), strict=True)
         except KeyboardInterrupt as error:
             self.signal = 128 + signal.SIGINT
             raise Stopped from error
@@ -108,6 +116,7 @@ class Sweep:
             print_error(f"hydra.launcher: {type(error).__name__}: {why(error)}")
             self.failed = True
             raise Stopped from error
+        returns = [by_job[job] for job in range(len(made))]
         for overrides, returned in zip(batch.overrides, returns, strict=True):
             if returned.status is JobStatus.COMPLETED:
                 returned.return_value = self._noted([], returned.return_value)
@@ -151,7 +160,7 @@ class Sweep:
             lines += [skipped(p.folder, p.run.profile) for p in once.values() if p.has_ended]
             for line in lines:
                 say(line)
-            keep_figures(once, figures)
+            keep_figures((path.parent for path in once), figures)
         if at_once > 1:
             planned = [sharing(p, at_once) for p in planned]
         numbered = sum(code is not None for code in self.codes.values())
@@ -185,6 +194,16 @@ class Sweep:
         self.codes |= ended.codes
         self.signal = self.signal or ended.signal
         return ended.objective
+
+
+def _new_and_repeated(jobs: Sequence[Sequence[Run]]) -> tuple[list[int], list[int]]:
+    """The jobs whose runs are all new, and those with a run of an earlier job."""
+    known, new, repeated = set[tuple[str, str]](), list[int](), list[int]()
+    for job, runs in enumerate(jobs):
+        names = {(run.out, run_name(run, run.precision, "")) for run in runs}
+        (repeated if names & known else new).append(job)
+        known |= names
+    return new, repeated
 
 
 def _job_of_hydra(batch: Batch, place: int, ready: Ready, screen: Screen | None) -> JobReturn:

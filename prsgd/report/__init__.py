@@ -51,6 +51,7 @@ def report(results: Path, out: Path | None = None, asked: Asked | None = None) -
     folder of `out` that has the same place there as the runs have in `results`.
     """
     from prsgd.report.asked import tuned
+    from prsgd.report.attempts import attempts
     from prsgd.report.curves import groups
     from prsgd.report.runs import load
     from prsgd.report.where import those_with
@@ -61,8 +62,9 @@ def report(results: Path, out: Path | None = None, asked: Asked | None = None) -
         say(f"left out: {path} ({why})")
     if not runs:
         raise UserError(f"{results}: there is no finished run in it; start one with prsgd train")
-    runs = those_with(runs, asked.where)
-    drawn = tuned(groups(runs), [path for path, _ in left_out], asked.best)
+    tried = attempts(path for path, _ in left_out)
+    runs, tried = those_with(runs, tried, asked.where)
+    drawn = tuned(groups(runs), tried, asked.best)
     for text in _drawn(_tasks(drawn, results, out, asked)):
         for line in text.splitlines():
             say(line)

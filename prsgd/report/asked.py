@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from prsgd.errors import UserError
-from prsgd.report.attempts import Attempt, attempts
+from prsgd.report.attempts import Attempt
 from prsgd.report.curves import Group, varied
 from prsgd.report.declared import Best, check_criterion, deciding_keys, declared_best, full_name
 from prsgd.report.tuning import at_best, searched_keys
 
 
 def tuned(
-    groups: Sequence[Group], left_out: Iterable[Path], asked: Best | None = None
+    groups: Sequence[Group], tried: Sequence[Attempt], asked: Best | None = None
 ) -> list[Group]:
     """The groups, each curve at its best values where that is `asked` or else declared.
 
     A key stays as it is in a group where no curve has several values of it. `UserError` where
     that is so in every group, and the key was asked for.
     """
-    tried = attempts(left_out)
     if asked:
         asked = _checked(asked, groups, tried)
     return [_tuned(group, tried, asked) for group in groups]

@@ -34,9 +34,9 @@ def _asked(group: Group, x: str, ys: Sequence[str]) -> dict[str, Spec]:
     of_data = {group.measures.unit: "units"}
     name = f"{'_and_'.join(ys) or 'curves'}_by_{x.replace('.', '_')}"
     x, ys = of_data.get(x, x), tuple(of_data.get(y, y) for y in ys) or look.y
-    if x in columns and {*ys} <= columns:
-        return {name: replace(look, x=x, y=ys, shows_curves=True)}
     keys = {key for curve in group.curves for key in curve.config}
+    if x in columns - keys and {*ys} <= columns:
+        return {name: replace(look, x=x, y=ys, shows_curves=True)}
     key = full_name(x, keys)
     if key in keys and {*ys} <= columns | {STEPS}:
         return {name: Spec(key, ys)}

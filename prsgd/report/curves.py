@@ -34,8 +34,9 @@ class Curve:
 
     @property
     def tuned(self) -> tuple[str, ...]:
-        """The keys whose values were chosen for this curve."""
-        return self.search.keys if self.search else ()
+        """The keys whose values were chosen for this curve, of those that it has."""
+        keys = self.search.keys if self.search else ()
+        return tuple(key for key in keys if key in self.config)
 
     @cached_property
     def config(self) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def _firsts(names: Mapping[Curve, str]) -> dict[str, Curve]:
 
 
 def _chosen(key: str, curves: Sequence[Curve]) -> str:
-    values = [curve.config[key] for curve in curves]
+    values = [curve.config[key] for curve in curves if key in curve.config]
     texts = [clear(value, values) for value in values]
     return f"{called(key)} = {' / '.join(texts if len({*texts}) > 1 else texts[:1])}"
 

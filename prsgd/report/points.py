@@ -187,9 +187,15 @@ def _draw_power(
     slope: float,
     style: Mapping[str, Any],
 ) -> None:
-    """Draw how a line would go on from its first point if it were x to the power of the slope."""
-    first, begin = next(iter(line.items()))
-    x = np.geomspace(begin, max(line.values()))
+    """Draw how a line would go on from its first point if it were x to the power of the slope.
+
+    That is its first point at a number above zero.
+    """
+    positive = {curve: x for curve, x in line.items() if is_number(x) and x > 0}
+    if not positive:
+        return
+    first, begin = next(iter(positive.items()))
+    x = np.geomspace(begin, max(positive.values()))
     middle, _ = ends.shown(first, y)
     dashed = {"color": style["color"], "linestyle": "--", "linewidth": 1}
     axes.plot(x, middle * (x / begin) ** slope, label="_", **dashed)
@@ -217,10 +223,10 @@ def scale_x(axes: Axes, values: Sequence[Any]) -> None:
     """A logarithmic axis for numbers above zero. Of a few numbers, each has its tick."""
     if not values or not all(map(is_number, values)):
         return
-    if all(type(value) is int for value in values):
-        powers_of_two(axes)
-        return
     if min(values) > 0:
+        if all(type(value) is int for value in values):
+            powers_of_two(axes)
+            return
         logarithmic(axes, "x")
     ticks = sorted({*values})
     if len(ticks) <= MOST_TICKS:

@@ -6,8 +6,9 @@ An experiment's block `figures` lies as figures.yaml beside its run folders:
     speedup: {x: workers, y: steps_to_target, lines: {LABEL: {workers: [1, 2], lr: 0.1}}}
 
 `curves` says how curves look in all figures; every other name is a further figure. Where x is a
-column of metrics.csv, a figure shows curves; where x is a configuration key, it shows where the
-runs ended. `lines` is a table like an experiment's `runs`: a line of it is a line of the figure.
+column of metrics.csv, a figure shows curves; where x is a configuration key, as `lr` is too, it
+shows where the runs ended. `lines` is a table like an experiment's `runs`: a line of it is a line
+of the figure.
 
     cost: {x: epochs, y: test_accuracy, minus: {interval: 1}, slope: -1}
 
@@ -134,7 +135,7 @@ def _spec(name: str, given: Mapping[str, Any], known: Set[str], columns: Set[str
     if name != "curves" and "x" not in given:
         raise UserError(f"{name}.x is required: {ALLOWED['x']}")
     values = {key: _value(name, key, given[key], known, columns) for key in given}
-    spec = Spec(**values, shows_curves=values.get("x") in columns)
+    spec = Spec(**values, shows_curves=values.get("x") in columns - known)
     of_points = [key for key in OF_POINTS if key in given] + [STEPS] * (STEPS in spec.y)
     if spec.shows_curves and of_points:
         raise UserError(f"{name}.x={spec.x}: must be a configuration key with {of_points[0]}")

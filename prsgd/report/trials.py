@@ -77,11 +77,15 @@ class Search:
         """The keys whose best number is the smallest or the largest that was tried."""
         found = []
         for key in self.keys:
-            tried = [trial.config[key] for trial in self.trials if trial.is_over]
-            best = self.best.config[key]
+            tried = [trial.config[key] for trial in self.having(key) if trial.is_over]
+            best = self.best.config.get(key)
             if all(map(is_number, tried)) and best in (min(tried), max(tried)):
                 found.append(key)
         return found
+
+    def having(self, key: str) -> list[Trial]:
+        """The trials that have a key; at some values of another key there may be none."""
+        return [trial for trial in self.trials if key in trial.config]
 
 
 def criteria(measures: Measures) -> dict[str, Metric]:

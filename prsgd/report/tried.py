@@ -46,7 +46,7 @@ def _draw_key(
 ) -> None:
     look = replace(look, panels=look.panels if look.panels != key else "")
     drawn = layout(group, look, [*searches])
-    trials = [trial for search in searches.values() for trial in search.trials]
+    trials = [trial for search in searches.values() for trial in search.having(key)]
     values = [trial.config[key] for trial in trials]
     by, main = next(iter(searches.values())).by, group.measures.main.column
 
@@ -79,15 +79,16 @@ def _draw_search(
     spread = [shown(curve.deviation[y].fillna(0).iloc[-1]) for curve in curves]
     places = [_place(trial, key) for trial in best]
     axes.errorbar(places, middle, spread, capsize=2, **style)
-    star = best.index(search.best)
-    axes.plot(places[star], middle[star], color=style["color"], zorder=3, **STAR)
+    if search.best in best:
+        star = best.index(search.best)
+        axes.plot(places[star], middle[star], color=style["color"], zorder=3, **STAR)
 
 
 def _ends(curve: Curve, search: Search, key: str, ys: Sequence[str]) -> pd.DataFrame:
     """A row for each value: what it ended with, if it did, and whether it is the best."""
     best = {text_of(trial.config[key]): trial for trial in _best_at(search, key)}
     found = []
-    for text, value in {text_of(t.config[key]): t.config[key] for t in search.trials}.items():
+    for text, value in {text_of(t.config[key]): t.config[key] for t in search.having(key)}.items():
         trial = best.get(text)
         ends = trial.judged.mean.iloc[-1][[*ys]].to_dict() if trial and trial.judged else {}
         found.append({"curve": curve.label, key: value, "best": trial is search.best, **ends})
@@ -96,8 +97,9 @@ def _ends(curve: Curve, search: Search, key: str, ys: Sequence[str]) -> pd.DataF
 
 def _draw_crosses(axes: Axes, search: Search, key: str, height: float, colour: Any) -> float:
     """Draw a cross for each value without an end; returns the height that they take."""
-    ended = {_place(trial, key) for trial in search.trials if trial.judged}
-    places = [_place(trial, key) for trial in search.trials if _place(trial, key) not in ended]
+    trials = search.having(key)
+    ended = {_place(trial, key) for trial in trials if trial.judged}
+    places = [_place(trial, key) for trial in trials if _place(trial, key) not in ended]
     if not places:
         return 0.0
     heights = [height] * len(places)
@@ -109,7 +111,7 @@ def _draw_crosses(axes: Axes, search: Search, key: str, height: float, colour: A
 def _best_at(search: Search, key: str) -> list[Trial]:
     """The best of the trials at each value of a key."""
     found: dict[str, Trial] = {}
-    for trial in search.trials:
+    for trial in search.having(key):
         value = text_of(trial.config[key])
         if trial.judged and (value not in found or search.cost(trial) < search.cost(found[value])):
             found[value] = trial

@@ -40,8 +40,9 @@ def tried(group: Group) -> str:
 def _values(search: Search, trial: Trial) -> str:
     """The values of one trial, as "0.1" or, of several keys, "0.1 and 0.7"."""
     texts = (
-        clear(trial.config[key], [other.config[key] for other in search.trials])
+        clear(trial.config[key], [other.config[key] for other in search.having(key)])
         for key in search.keys
+        if key in trial.config
     )
     return printable(" and ".join(texts)).replace("|", r"\|")
 
@@ -59,13 +60,13 @@ def _outcome(search: Search, trial: Trial, measures: Measures) -> str:
 
 def _remarks(group: Group, searches: Sequence[tuple[Curve, Search]]) -> list[str]:
     """The budgets, the edges, the curves without a choice, and those that are missing."""
-    budgets = {group.name(curve, curve.tuned): len(search.trials) for curve, search in searches}
+    budgets = [(group.name(curve, curve.tuned), len(search.trials)) for curve, search in searches]
     found = []
-    numbers = {*budgets.values()}
+    numbers = {count for _, count in budgets}
     if len(numbers) == 1:
         found.append(f"As many values were tried for each curve: {min(numbers)}.")
     else:
-        counts = "; ".join(f"{count} for {name}" for name, count in budgets.items())
+        counts = "; ".join(f"{count} for {name}" for name, count in budgets)
         found.append(
             f"Not as many values were tried for each curve, which is no fair comparison: {counts}."
         )

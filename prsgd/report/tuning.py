@@ -43,7 +43,7 @@ def at_best(group: Group, attempts: Sequence[Attempt], keys: Sequence[str], by: 
         if not candidates:
             lost.append(min(path.name for trial in trials for path in trial.paths))
             continue
-        own = tuple(key for key in keys if key in candidates[0].config)
+        own = tuple(key for key in keys if any(key in trial.config for trial in candidates))
         if not own:
             curves.append(Curve(candidates[0].runs))
             continue
@@ -82,12 +82,40 @@ def _of_group(config: Mapping[str, Any]) -> list[str]:
 
 
 def _searches(trials: Iterable[Trial], keys: Sequence[str]) -> dict[str, list[Trial]]:
-    """The trials that differ in nothing but `keys`, by what they have in common."""
+    """The trials that differ in nothing but `keys`, by what they have in common.
+
+    Some keys are there only at some values of others, as momentum_at_sync where β > 0. A trial that
+    lacks such a key belongs to the searches at all its values.
+    """
     found: dict[str, list[Trial]] = defaultdict(list)
+    common: dict[str, dict[str, Any]] = {}
     for trial in trials:
-        common = {key: value for key, value in trial.config.items() if key not in keys}
-        found[text_of(common)].append(trial)
-    return found
+        own = {key: value for key, value in trial.config.items() if key not in keys}
+        found[text_of(own)].append(trial)
+        common[text_of(own)] = own
+    whole = {
+        text: own
+        for text, own in common.items()
+        if not any(own != other and _fits(own, other, keys) for other in common.values())
+    }
+    return {
+        text: [
+            replace(trial)
+            for key, other in common.items()
+            if _fits(other, own, keys)
+            for trial in found[key]
+        ]
+        for text, own in whole.items()
+    }
+
+
+def _fits(own: Mapping[str, Any], other: Mapping[str, Any], keys: Sequence[str]) -> bool:
+    """Whether two configurations agree in all that the first has.
+
+    What the second has besides must not belong to a choice that is among `keys`.
+    """
+    besides = {key.partition(".")[0] for key in other.keys() - own.keys()}
+    return own.items() <= other.items() and not besides & {*keys}
 
 
 def _judge(candidates: Sequence[Trial], keys: Sequence[str]) -> None:

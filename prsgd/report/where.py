@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from prsgd.errors import UserError
+from prsgd.report.attempts import Attempt
 from prsgd.report.declared import full_name
 from prsgd.report.runs import RunRecord
 
 
-def those_with(runs: Sequence[RunRecord], where: Sequence[str]) -> list[RunRecord]:
-    """The runs of which each KEY=VALUE,... in `where` names the value of a key.
+def those_with(
+    runs: Sequence[RunRecord], tried: Sequence[Attempt], where: Sequence[str]
+) -> tuple[list[RunRecord], list[Attempt]]:
+    """The runs, and what was `tried`, of which each KEY=VALUE,... in `where` names a key's value.
 
     Raises a UserError for what no run has.
     """
-    chosen = list(runs)
+    chosen, attempts = [*runs], [*tried]
     known = {key for run in runs for key in run.config}
     for text in where:
         name, equals, wanted = text.partition("=")
@@ -29,7 +32,8 @@ def those_with(runs: Sequence[RunRecord], where: Sequence[str]) -> list[RunRecor
         chosen = [run for run in chosen if run.config.get(key) in values]
         if not chosen:
             raise UserError(f"--where={text}: no run has that; there are {', '.join(there)}")
-    return chosen
+        attempts = [attempt for attempt in attempts if attempt.config.get(key) in values]
+    return chosen, attempts
 
 
 def value_in(text: str) -> Any:

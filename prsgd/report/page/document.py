@@ -12,6 +12,7 @@ from string import Template
 from typing import Any
 
 from prsgd.report.asked import tuned
+from prsgd.report.attempts import attempts
 from prsgd.report.curves import Group, groups
 from prsgd.report.page import tables
 from prsgd.report.page.entries import Entry, apart, entries
@@ -31,7 +32,7 @@ def document(
     found = groups(runs)
     not_drawn = [path for path, _ in left_out]
     of_all = entries(found, not_drawn)
-    drawn = tuned(found, not_drawn)
+    drawn = tuned(found, attempts(not_drawn))
     sections = [Section(place, group, results) for place, group in enumerate(drawn)]
     script = _file("page.js")
     return Template(_file("page.html")).substitute(
