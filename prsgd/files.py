@@ -16,7 +16,8 @@ from typing import IO
 
 from prsgd.errors import UserError
 
-SCRATCH = "prsgd-"  # how the names of scratch folders begin
+SCRATCH = "prsgd-scratch-"  # how the names of scratch folders begin
+SCRATCH_LOCK = ".scratch.lock"  # what no other folder has
 
 
 def read_bytes(path: Path) -> bytes:
@@ -98,7 +99,7 @@ def scratch_folder() -> Iterator[Path]:
             f"temporary files cannot be written ({error.strerror}); let TMPDIR name a folder that "
             "you may write to"
         ) from error
-    with (folder / ".lock").open("w") as lock:
+    with (folder / SCRATCH_LOCK).open("w") as lock:
         with suppress(OSError):  # a disk without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
         try:
@@ -112,7 +113,7 @@ def _remove_leftover(folder: Path) -> None:
     try:
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
             return
-        with (folder / ".lock").open("r+") as lock:
+        with (folder / SCRATCH_LOCK).open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
     except OSError:

@@ -16,13 +16,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import Command
+from conftest import Command, part, small_run
 
+from prsgd.config.naming import run_name
 from prsgd.distributed.communicator import Communicator
 from prsgd.distributed.heartbeat import Heartbeat
 from prsgd.distributed.meeting import Meeting
 from prsgd.errors import ProcessLost
-from prsgd.files import scratch_folder
+from prsgd.files import SCRATCH, SCRATCH_LOCK, scratch_folder
+from prsgd.measures import OF_IMAGES
 from prsgd.run_folder import RunFolder
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -115,16 +117,35 @@ def test_scratch_folders_of_others_are_left_alone(
     """One whose process lives, one without a lock, and a link."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name in ("alive", "dead"):
-        (tmp_path / f"prsgd-{name}").mkdir()
-        (tmp_path / f"prsgd-{name}/.lock").touch()
-    (tmp_path / "prsgd-mine").mkdir()
-    (tmp_path / "prsgd-link").symlink_to(tmp_path / "prsgd-dead")
-    with (tmp_path / "prsgd-alive/.lock").open() as lock:
+        (tmp_path / f"{SCRATCH}{name}").mkdir()
+        (tmp_path / f"{SCRATCH}{name}/{SCRATCH_LOCK}").touch()
+    (tmp_path / f"{SCRATCH}mine").mkdir()
+    (tmp_path / f"{SCRATCH}link").symlink_to(tmp_path / f"{SCRATCH}dead")
+    with (tmp_path / f"{SCRATCH}alive/{SCRATCH_LOCK}").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with scratch_folder() as folder:
             there = {path.name for path in tmp_path.iterdir()}
-            assert there == {"prsgd-alive", "prsgd-mine", "prsgd-link", folder.name}
+            assert there == {
+                *(f"{SCRATCH}{name}" for name in ("alive", "mine", "link")),
+                folder.name,
+            }
     assert not folder.exists()
+
+
+def test_run_folders_beside_scratch_folders_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where `out` is the folder for temporary files, and nobody trains the run any more."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    run = small_run(algorithm=part("prsgd", interval=8))
+    for name in (run_name(run, "fp32", "toys"), f"{SCRATCH}I8"):
+        folder = RunFolder(tmp_path / name)
+        folder.create(run.as_dict(), OF_IMAGES)
+        with folder.held(print):
+            folder.set_status("done")
+    with scratch_folder():
+        pass
+    assert len([*tmp_path.glob("*/config.yaml")]) == 2
 
 
 def test_a_store_that_does_not_answer_is_rank_0(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,6 +225,24 @@ def workers_of(run: Run, cache: Path) -> RowWorkers:
     return build_workers(run, bound(run, cache), communicator, bf16=False)
 
 
+def test_the_idle_take_the_buffers_of_the_others(cache: Path) -> None:
+    """Numbers are averaged over those that took part; a count is that of the first of them."""
+    run = run_of(ACCEPTED["own buffers"], workers=4)
+    workers = workers_of(run, cache)
+    for place, model in enumerate(workers.models):
+        own = dict(model.named_buffers())
+        own["1.mean"].fill_(place)
+        own["1.calls"].fill_(place)
+    consensus, _ = workers.consensus(None, [1, 3])
+    found = dict(consensus.named_buffers())
+    assert torch.equal(found["1.mean"], torch.full((192,), 2.0))
+    assert found["1.calls"] == 1
+    workers.pool_statistics([1, 3])
+    kept = [dict(model.named_buffers()) for model in workers.models]
+    assert [float(own["1.mean"][0]) for own in kept] == [2, 1, 2, 3]
+    assert [int(own["1.calls"]) for own in kept] == [0, 1, 2, 3]
+
+
 def refusal(run: Run) -> str:
     """Why the run's module cannot be trained; empty where it can."""
     try:

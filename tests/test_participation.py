@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import Command, cut_short, numbers, part, same_on_any_processes, small_run, table
 from family import CASES, HEAVY, STEPS, Case, lr, net_gradient, network, play
+from safetensors.torch import load_file
 
 from prsgd import compose
 from prsgd.algorithms.diloco import DiLoCo
@@ -21,7 +22,11 @@ from prsgd.algorithms.participation import drawn, taking_part
 from prsgd.algorithms.restarted import PRSGD
 from prsgd.algorithms.scaffold import Scaffold
 from prsgd.algorithms.slowmo import SlowMo
+from prsgd.config.build import build_run
+from prsgd.config.schema import Run
+from prsgd.cost.estimate import communication
 from prsgd.errors import UserError
+from prsgd.run_folder import RunFolder
 from prsgd.theory.problems import different_hessians
 from prsgd.theory.workers import ProblemWorkers, run
 from prsgd.training.views import pooled
@@ -288,6 +293,11 @@ def test_groups_are_counted_apart(prsgd: Command, tmp_path: Path) -> None:
     pairs = rounds[rounds["group"] == 2]
     assert pairs["step"].tolist() == [t for t in range(1, 21) if t % 4 == 2]
     assert pairs["payload_bytes"].iloc[0] > 3.9 * rounds["payload_bytes"].iloc[1]
+    config = {k: v for k, v in RunFolder(folder).config().items() if k in Run.__dataclass_fields__}
+    planned = build_run(config)
+    sizes = [own.numel() for own in load_file(folder / "model.safetensors").values()]
+    counted = communication(planned, planned.samples(), sizes)
+    assert counted.group_payload_bytes == numbers(folder)["group_payload_bytes"].iloc[-1]
 
 
 # unequal steps -----------------------------------------------------------------------------------
@@ -372,6 +382,12 @@ REFUSED = {
     ),
     "groups={4:2}": (
         "algorithm=prsgd: groups: 2 workers or more, whole groups make a larger one and all 4"
+    ),
+    "groups={2:16} interval=8": (
+        "algorithm=prsgd: groups: those of 2 never average, as interval=8 does"
+    ),
+    "local_steps=[8,4,2,1]": (
+        "local_steps=[8, 4, 2, 1]: needs algorithm=prsgd_heterogeneous, not prsgd"
     ),
     "groups={2:2} algorithm=qsr": (
         "groups={2: 2}: algorithm=qsr is not made of rounds that have groups"

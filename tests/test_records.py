@@ -109,6 +109,12 @@ def test_rows_say_what_they_mean(train_here: Callable) -> None:
     assert (numbers(folder, "rounds.csv")["drift"] > 0).all()
 
 
+def test_rows_of_a_tenth_of_an_epoch_are_where_they_are_due(train_here: Callable) -> None:
+    """0.3 / 0.1 is less than 3 in floating-point numbers, and yet the row is of step 6."""
+    _, folder = train_here(small_run(epochs=1, evaluate_every=0.1))
+    assert list(numbers(folder)["step"]) == [*range(0, 21, 2)]
+
+
 def test_every_file_of_a_run_folder(train_here: Callable) -> None:
     _, folder = train_here(small_run())
     names = {path.name for path in folder.path.iterdir()}

@@ -22,6 +22,9 @@ class Groups(Participation):
         sizes = [*sorted(self.groups or {}), workers]
         if self.groups and (sizes[0] == 1 or any(b == a or b % a for a, b in pairwise(sizes))):
             return f"groups: 2 workers or more, whole groups make a larger one and all {workers}"
+        for size, interval in (self.groups or {}).items():
+            if interval % self.interval == 0:
+                return f"groups: those of {size} never average, as interval={self.interval} does"
         return super().check(workers)
 
     def average_groups(self, t: int, workers: Workers) -> None:

@@ -204,6 +204,7 @@ def given(options: argparse.Namespace, processes: int) -> dict[str, float]:
 def measured(run: Run, plan: Plan, sent: CommCounter) -> dict[str, float]:
     """The same costs, measured here."""
     from prsgd.cost.network import ring_constants
+    from prsgd.distributed.wire import BYTES_PER_NUMBER
     from prsgd.launch.calibrate import calibrate
 
     found = calibrate(run, plan)
@@ -211,8 +212,7 @@ def measured(run: Run, plan: Plan, sent: CommCounter) -> dict[str, float]:
     computing = run.samples_per_step(steps) / (run.workers * run.batch_size)
     costs = {STEP: computing * found.step}
     if plan.processes > 1:
-        alpha, speed = ring_constants(
-            sent.bytes_of(sent.size), plan.processes, found.empty, found.full
-        )
+        plain = BYTES_PER_NUMBER[run.reduction] * sent.size  # what was sent here is not coded
+        alpha, speed = ring_constants(plain, plan.processes, found.empty, found.full)
         costs |= {LATENCY: alpha, BANDWIDTH: speed}
     return costs

@@ -57,6 +57,8 @@ def _special_rounds(run: Run) -> Iterator[str]:
                 if key in vars(run.algorithm)
                 else f"{key}={asked}: algorithm={name} is not made of rounds that have {key}"
             )
+    if run.local_steps and not hasattr(run.algorithm, "local_steps"):
+        yield f"local_steps={run.local_steps}: needs algorithm=prsgd_heterogeneous, not {name}"
     some = [key for key, plain in OF_SOME.items() if getattr(run, key) != plain]
     parts = [key for key, plain in IN_PARTS.items() if getattr(run, key) != plain]
     if len(some) == 2 or (some and parts):

@@ -76,17 +76,20 @@ class CommCounter(CountedRows):
         workers: int,
         moments_kept: int = 0,
         bytes_of: Callable[[int], int] = float32_bytes,
+        bytes_in_groups: Callable[[int], int] = float32_bytes,
     ) -> None:
         """`sizes` are the numbers of each parameter, D together.
 
         `moments_kept` are the vectors (D,) that the optimiser keeps for each worker. `bytes_of`
-        says what a worker hands over for a vector of so many numbers.
+        says what a worker hands over for a vector of so many numbers, and `bytes_in_groups` what
+        within a group, where nothing is coded.
         """
         super().__init__(self, sum(sizes))
         self.sizes = sizes
         self.workers = workers
         self.moments_kept = moments_kept
         self.bytes_of = bytes_of
+        self.bytes_in_groups = bytes_in_groups
         self.g: Array = np.zeros((1, 1))
         self.t = 0
         self.rounds = 0
@@ -127,7 +130,7 @@ class CommCounter(CountedRows):
             self.enter(vectors, self.size, 0)
         else:
             self.groups[group] = self.groups.get(group, 0) + 1
-            self.group_payload_bytes += vectors * self.bytes_of(self.size)
+            self.group_payload_bytes += vectors * self.bytes_in_groups(self.size)
 
     def average_gradients(self) -> None:
         self.enter(1, self.size, 0)

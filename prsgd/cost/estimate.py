@@ -75,7 +75,10 @@ def communication(run: Run, samples: int, sizes: Sequence[int]) -> CommCounter:
         scale = BYTES_PER_NUMBER[run.reduction] if run.compression.is_summed else FLOAT32
         return size * scale // FLOAT32
 
-    counted = CommCounter(sizes, run.workers, run.moments, bytes_of)
+    def bytes_in_groups(numbers: int) -> int:
+        return BYTES_PER_NUMBER[run.reduction] * numbers
+
+    counted = CommCounter(sizes, run.workers, run.moments, bytes_of, bytes_in_groups)
     counted.run(run.algorithm, run.info(samples))
     return counted
 

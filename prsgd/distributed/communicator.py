@@ -291,10 +291,12 @@ class Communicator:
         everyone[hosted] = self._on_cpu(rows)
         return self.all_reduce_sum(everyone)
 
-    def of_worker_0(self, value: Tensor) -> Tensor:
-        """A tensor of any type, bit by bit, as the process has it that hosts worker 0."""
+    def of_worker(self, worker: int, rows: Tensor) -> Tensor:
+        """The row of a worker, of any type, bit by bit, from those of the hosted ones (K, ...)."""
+        is_here = worker in self.local_workers
+        value = rows[self.local_workers.index(worker) if is_here else 0]
         numbers = value.detach().to("cpu", copy=True).reshape(-1).view(torch.uint8)
-        if not self.is_main:
+        if not is_here:
             numbers.zero_()
         return self.all_reduce_sum(numbers).to(torch.uint8).view(value.dtype).view(value.shape)
 

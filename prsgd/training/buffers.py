@@ -1,7 +1,8 @@
 """The buffers of workers' modules, but for BatchNorm's statistics, which lie in rows.
 
 Each worker has its own. Only the consensus brings them together: what is a floating-point number is
-averaged, and the rest, with the vectors of spectral normalisation, is worker 0's.
+averaged, and the rest, with the vectors of spectral normalisation, is its first worker's. Where not
+all workers take part in a round, the others get the averages as well.
 """
 
 from __future__ import annotations
@@ -38,20 +39,54 @@ def move(module: nn.Module, device: torch.device) -> nn.Module:
 
 @torch.inference_mode()
 def set_consensus(
-    model: nn.Module, workers: Sequence[nn.Module], communicator: Communicator
+    model: nn.Module,
+    hosted: Sequence[nn.Module],
+    communicator: Communicator,
+    among: Sequence[int] | None = None,
 ) -> None:
-    """Give `model` the buffers of the consensus of all workers, of whom these are hosted."""
-    hosted = [buffers(worker) for worker in workers]
-    directions = set(spectral_vectors(model))
+    """Give `model` the buffers of the consensus of the workers `among`, or of all."""
+    those = [*range(communicator.workers)] if among is None else [*among]
+    rows = _stacked(hosted)
+    averaged = _averaged(model)
     for name, own in buffers(model).items():
-        rows = torch.stack([found[name] for found in hosted])
-        if name in directions or not (own.is_floating_point() or own.is_complex()):
-            own.copy_(communicator.of_worker_0(rows[0]))
-        elif own.is_complex():
-            mean = communicator.gather_workers(torch.view_as_real(rows)).mean(0)
-            own.copy_(torch.view_as_complex(mean))
+        if name in averaged:
+            own.copy_(_mean(rows[name], communicator, those))
         else:
-            own.copy_(communicator.gather_workers(rows).mean(0))
+            own.copy_(communicator.of_worker(those[0], rows[name]))
+
+
+@torch.inference_mode()
+def share(hosted: Sequence[nn.Module], communicator: Communicator, among: Sequence[int]) -> None:
+    """Give all other workers the averages of the buffers of those `among`."""
+    rows = _stacked(hosted)
+    for name in _averaged(hosted[0]):
+        mean = _mean(rows[name], communicator, [*among])
+        for worker, model in zip(communicator.local_workers, hosted, strict=True):
+            if worker not in among:
+                buffers(model)[name].copy_(mean)
+
+
+def _averaged(module: nn.Module) -> list[str]:
+    """The buffers that are averaged."""
+    directions = set(spectral_vectors(module))
+    numbers = {
+        name: own.is_floating_point() or own.is_complex() for name, own in buffers(module).items()
+    }
+    return [name for name, is_number in numbers.items() if is_number and name not in directions]
+
+
+def _stacked(hosted: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """Each buffer of the hosted workers, (K, ...)."""
+    found = [buffers(worker) for worker in hosted]
+    return {name: torch.stack([own[name] for own in found]) for name in found[0]}
+
+
+def _mean(rows: Tensor, communicator: Communicator, among: list[int]) -> Tensor:
+    """The mean over the workers `among`, from the rows of the hosted ones."""
+    if rows.is_complex():
+        real = communicator.gather_workers(torch.view_as_real(rows))
+        return torch.view_as_complex(real[among].mean(0))
+    return communicator.gather_workers(rows)[among].mean(0)
 
 
 def spectral_vectors(module: nn.Module) -> Iterator[str]:

@@ -13,6 +13,8 @@ from prsgd.training.clock import Clock
 from prsgd.training.evaluate import evaluate
 from prsgd.training.workers import RowWorkers
 
+ROUNDING = 1e-9  # of 0.3 / 0.1, which is less than 3
+
 
 class Metrics:
     """The measurements of one run. Every process takes part in them."""
@@ -35,9 +37,8 @@ class Metrics:
 
     def due(self, t: int) -> bool:
         """Whether a row belongs to step t: every `evaluate_every` epochs, and at the end."""
-        every = self.run.evaluate_every
-        passed = int(self.epoch(t) / every) > int(self.epoch(t - 1) / every)
-        return t == self.info.steps or passed
+        before, now = (int(self.epoch(s) / self.run.evaluate_every + ROUNDING) for s in (t - 1, t))
+        return t == self.info.steps or now > before
 
     def epoch(self, t: int) -> float:
         """Passes over the data that all workers together have made."""

@@ -32,7 +32,7 @@ from prsgd.distributed.fragments import cut
 from prsgd.distributed.late import Late
 from prsgd.distributed.ledger import Ledger, Round
 from prsgd.tasks.base import Draws, Nest
-from prsgd.training.buffers import buffers, move, set_consensus
+from prsgd.training.buffers import buffers, move, set_consensus, share
 from prsgd.training.columns import Columns
 from prsgd.training.differences import Differences
 from prsgd.training.generators import ForwardDraws
@@ -304,7 +304,8 @@ class RowWorkers:
 
     @torch.no_grad()
     def pool_statistics(self, among: Sequence[int]) -> None:
-        """All others get the BatchNorm statistics of those `among`; only evaluation reads them."""
+        """All others get the pooled BatchNorm statistics and the other buffers of those `among`."""
+        share(self.models, self.communicator, among)
         if not self.s.shape[1]:
             return
         statistics = pooled(self.communicator.gather_workers(self.s)[[*among]]).to(self.s)
@@ -349,7 +350,7 @@ class RowWorkers:
         """The model to evaluate, at `eval_params` (D,) or at x̄, and the drift from x̄.
 
         x̄ is the mean of the workers `among`, or of all. BatchNorm's statistics are pooled over
-        them. The module is the same at every call.
+        them, and other buffers averaged. The module is the same at every call.
         """
         silent = torch.zeros(2, device=self.communicator.device)
         mean = self.communicator.among(among).mean([self.x], silent).means[0].clone()
@@ -358,7 +359,7 @@ class RowWorkers:
         statistics = pooled(self.communicator.gather_workers(self.s)[those]).to(self.s)
         x = mean if eval_params is None else eval_params.clone()
         bind_views(self._consensus_model, x, statistics)
-        set_consensus(self._consensus_model, self.models, self.communicator)
+        set_consensus(self._consensus_model, self.models, self.communicator, among)
         return self._consensus_model, float(distances.mean())
 
     def state_tensors(self) -> dict[str, Tensor]:
