@@ -26,11 +26,14 @@ def drifts(curve: Curve) -> bool:
 def draw_drift(group: Group, look: Spec, sheet: Sheet) -> None:
     """Draw the mean squared distance of the workers from their mean before each averaging.
 
+    Where messages are coded, that is the mean as it arrived.
     Dashed lines are the paper's bound on it, 4 γ² I² G², with the measured G², where it applies.
     """
     apart = [curve for curve in group.curves if drifts(curve)]
     drawn = layout(group, look, apart)
     points = {curve: _points(curve) for curve in apart}
+    is_coded = any(curve.config["compression"] != "none" for curve in apart)
+    arrived = ", x̄ as it arrived" * is_coded
 
     def fill_panel(axes: Axes, curves: Sequence[Curve], y: str) -> None:
         bounded, bounds = [], []
@@ -47,7 +50,7 @@ def draw_drift(group: Group, look: Spec, sheet: Sheet) -> None:
             of_one = f" of {drawn.names[bounded[0]]}"
             of = of_one if len(bounds) == 1 else "s in the colours of their curves"
             bounds[0].set_label(f"bound{of}: 4γ²I²G²")
-        axes.set(ylabel="drift: mean of ‖xᵢ − x̄‖²")
+        axes.set(ylabel=f"drift: mean of ‖xᵢ − x̄‖²{arrived}")
         logarithmic(axes, "x")
         logarithmic(axes, "y")
 
