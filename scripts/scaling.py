@@ -125,6 +125,9 @@ def parts(repeats: int) -> None:
     def average_exactly() -> None:
         exact.average("keep")
 
+    def drift() -> None:
+        workers.squared_distances(workers.x, workers.x[0])
+
     def save() -> None:
         with tempfile.TemporaryDirectory() as folder:
             checkpoint_files.save(Path(folder), 1, workers.state_tensors(), {}, communicator)
@@ -151,7 +154,7 @@ def parts(repeats: int) -> None:
             "update": median_ms(lambda: workers.optimizer_step(1e-9), 100),
             "average, with its drift": median_ms(average, 50),
             "the same, summed exactly": median_ms(average_exactly, 20),
-            "the drift alone": median_ms(lambda: workers.squared_distances(workers.x[0]), 50),
+            "the drift alone": median_ms(drift, 50),
             "ledger": close(),
             "a checkpoint, at most every 30 s": median_ms(save, 10),
             "import torch": 1000 * seconds("-c", "import torch"),

@@ -432,9 +432,12 @@ def test_a_batch_of_one_image_is_tried_where_the_run_has_such() -> None:
         pool, norm = nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3)
         return nn.Sequential(pool, norm, nn.Flatten(), nn.Linear(3, CLASSES))
 
-    assert refusal(run_of(globally)) == ""
-    found = refusal(run_of(globally, batch_size=1))
-    assert found.startswith("a step on (1, 3, 8, 8), (1,) fails (ValueError: Expected more than")
+    for fits in ({}, {"batch_size": 4, "accumulate": 2}):
+        assert refusal(run_of(globally, **fits)) == ""
+    for ones in ({"batch_size": 1}, {"batch_size": 4, "accumulate": 4}):
+        found = refusal(run_of(globally, **ones))
+        message = "a step on (1, 3, 8, 8), (1,) fails (ValueError: Expected more than"
+        assert found.startswith(message)
 
 
 def test_the_generators_are_left_alone() -> None:

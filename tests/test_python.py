@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,6 +131,13 @@ def test_composed_is_what_the_command_line_composes(overrides: tuple[str, ...]) 
 def test_what_is_wrong_is_one_line(overrides: list[str], line: str) -> None:
     with nothing_changed():
         assert refusal(*overrides) == line
+
+
+@pytest.mark.parametrize("override", [["interval=8"], {"interval": 8}])
+def test_each_override_is_a_text(override: Any) -> None:
+    kind = type(override).__name__
+    line = f"each override must be a text of its own, such as interval=8, not {kind}"
+    assert refusal(override) == refusal("workers=2", override) == line
 
 
 def test_a_wrong_choice_names_the_nearest() -> None:
@@ -260,6 +268,15 @@ def test_a_composed_run_takes_no_more_keys() -> None:
         prsgd.train(run, data=LABELLED, task="classification")
     with pytest.raises(prsgd.UserError, match=r"^trian: there is no such key"):
         prsgd.train(trian=3)
+
+
+@pytest.mark.parametrize("run", ["interval=8", {"interval": 8}, torch.nn.Linear])
+def test_what_was_not_composed_is_no_run(run: Any) -> None:
+    with pytest.raises(prsgd.UserError) as caught:
+        prsgd.train(run, data=LABELLED)
+    assert str(caught.value) == (
+        "run: must be what prsgd.compose returned; a model is given as model=..."
+    )
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -608,6 +625,19 @@ def test_keys_of_a_whole_part_are_not_swallowed(own: Any) -> None:
     assert complaint(**options, **{"model.width": 7}) == (
         "model.width: cannot be given here, as the model is an object"
     )
+
+
+def test_a_task_of_ones_own_takes_other_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(Path(__file__).parents[1] / "scripts/own", tmp_path, dirs_exist_ok=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    keys = ("plugins=[mine]", "task=denoising", "task.noise=0.3", "model=two_layers", "data=waves")
+    sizes = ("workers=2", "batch_size=8", "epochs=1", "processes=1")
+    result = prsgd.train(prsgd.compose(*keys, *sizes, config_dir="conf"), data=LABELLED)
+    assert type(result.run.task) is sys.modules.pop("mine").Denoising
+    assert result.run.task.noise == 0.3
+    assert "_target_: mine.Denoising" in (result.folder / "config.yaml").read_text()
 
 
 def test_a_mapping_of_numbers_reaches_a_fresh_interpreter(own: Any) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,7 @@ class Noted(Book):
     def end(self, outcome: Outcome, figures: list[Path]) -> None:
         self.ended.append((outcome.status, [path.name for path in figures]))
 
-    def close(self) -> None:
+    def close(self, failed: bool) -> None:
         pass
 
 
@@ -127,6 +128,53 @@ def test_one_that_cannot_even_start_stops_nothing(
     assert train_here(run, "second")[0] == "done"
     assert [status for status, _ in book.ended] == ["interrupted"]
     assert capsys.readouterr().err.count("tracker=wandb failed (") == 1
+
+
+def stub(name: str, monkeypatch: pytest.MonkeyPatch) -> MagicMock:
+    """What stands in for a package, which the tracker of that name imports anew."""
+    package, tracker = MagicMock(), f"prsgd.training.trackers.{name}"
+    for module in (name, f"{name}.entities", tracker):
+        monkeypatch.setitem(sys.modules, module, package)
+    del sys.modules[tracker]
+    return package
+
+
+def ended_each_way(train_here: Trainer, name: str) -> None:
+    """One run that fails by an error, goes on, is interrupted, goes on and is done."""
+
+    def failing() -> bool:
+        if next(questions) == 12:
+            raise RuntimeError("broken")
+        return False
+
+    run, questions = small_run(tracker=[name]), iter(range(1000))
+    with pytest.raises(RuntimeError, match="broken"):
+        train_here(run, "own", failing)
+    questions = iter(range(1000))
+    assert train_here(run, "own", lambda: next(questions) >= 12)[0] == "interrupted"
+    assert train_here(run, "own")[0] == "done"
+
+
+def test_mlflow_is_told_of_a_failure(train_here: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = stub("mlflow", monkeypatch).MlflowClient.return_value
+    client.create_run.return_value.info.run_id = "own"
+    ended_each_way(train_here, "mlflow")
+    told = [arguments for arguments, _ in client.set_terminated.call_args_list]
+    assert told == [("own", "FAILED"), ("own", "KILLED"), ("own", "FINISHED")]
+    tags = [text.split()[0] for (_, _, text), _ in client.set_tag.call_args_list]
+    assert tags == ["failed", "interrupted", "done"]
+
+
+def test_wandb_is_told_of_a_failure(train_here: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stub("wandb", monkeypatch).init.return_value
+    ended_each_way(train_here, "wandb")
+    assert [keys for _, keys in run.finish.call_args_list] == [
+        {"exit_code": 1},
+        {"exit_code": 1},
+        {"exit_code": 0},
+    ]
+    statuses = [arguments for arguments, _ in run.summary.__setitem__.call_args_list]
+    assert [status for _, status in statuses] == ["failed", "interrupted", "done"]
 
 
 def test_a_tracker_is_no_part_of_the_curve(train_here: Trainer, prsgd: Command) -> None:

@@ -44,6 +44,11 @@ def composed(overrides: Sequence[str], config_dir: str | Path | None = None) -> 
         if not folder.is_dir():
             raise UserError(f"config_dir={folder}: must be a folder")
     for override in overrides:
+        if not isinstance(override, str):
+            kind = type(override).__name__
+            raise UserError(
+                f"each override must be a text of its own, such as interval=8, not {kind}"
+            )
         if override.startswith("-"):
             raise UserError(f"{override}: must be KEY=VALUE; flags are the command line's")
     lines = [*for_hydra(overrides)]

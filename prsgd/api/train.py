@@ -16,6 +16,7 @@ from prsgd.api.result import Result
 from prsgd.config.grammar import in_grammar
 from prsgd.config.naming import curve_config, run_name
 from prsgd.config.plan import Job
+from prsgd.config.registry import PATHS, called
 from prsgd.config.schema import Run
 from prsgd.console import say, track
 from prsgd.data.cache import prepare
@@ -62,6 +63,8 @@ def train(
     Raises a UserError for what the command line refuses, with the same line, and a RunFailed for a
     run that ended by an error. A run that diverges is returned. An interrupt leaves a checkpoint.
     """
+    if not isinstance(run, Run | None):
+        raise UserError("run: must be what prsgd.compose returned; a model is given as model=...")
     with _threads_restored():
         return _trained(run, *_objects(model, data, loss), resume, keys)
 
@@ -144,8 +147,8 @@ def _config(run: Run | None, objects: Objects, keys: Mapping[str, Any]) -> dict[
     if run is not None:
         for key in keys:
             raise UserError(f"{key}: belongs into prsgd.compose, which made the run")
-        config = run.as_dict()
-        if objects.data is not None and config["task"].get("name") not in objects.data.tasks:
+        config, task = run.as_dict(), called("task", type(run.task))
+        if objects.data is not None and task in {*PATHS["task"]} - {*objects.data.tasks}:
             config["task"] = {"name": objects.data.suits()}
         return config
     given = {"model": objects.model, "data": objects.data}

@@ -13,7 +13,7 @@ from prsgd.training.fit import Misfit, label
 from prsgd.training.generators import generator_states, generators_restored
 from prsgd.training.views import bind_views, parameters, row_of
 
-SAMPLES = 2  # of the batch that is tried, unless b is smaller
+SAMPLES = 2  # of the batch that is tried, unless the part of a batch is smaller
 STEPS = 2  # the second one fails where a graph of the first is kept
 MOST_STEPS = 16  # of a module that draws, while a parameter has had no gradient
 
@@ -21,7 +21,11 @@ MOST_STEPS = 16  # of a module that draws, while a parameter has had no gradient
 def example(run: Run) -> Nest:
     """A batch that a module is tried on."""
     with generators_restored(run.seed):
-        return run.task.example(run.data, min(SAMPLES, run.batch_size), torch.device("cpu"))
+        return run.task.example(run.data, _samples(run), torch.device("cpu"))
+
+
+def _samples(run: Run) -> int:
+    return min(SAMPLES, run.batch_size // run.accumulate)
 
 
 def try_module(model: nn.Module, run: Run, batch: Nest, bf16: bool) -> tuple[tuple[str, ...], bool]:
@@ -29,7 +33,7 @@ def try_module(model: nn.Module, run: Run, batch: Nest, bf16: bool) -> tuple[tup
 
     Raises a Misfit, or whatever the module raises. The module is of no use afterwards.
     """
-    shape = run.task.output(run.data, min(SAMPLES, run.batch_size))
+    shape = run.task.output(run.data, _samples(run))
 
     def loss() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):

@@ -38,8 +38,8 @@ class Book(ABC):
         """The run has ended; the figures are png files."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Write down what is left."""
+    def close(self, failed: bool) -> None:
+        """Write down what is left. `failed` says that an error came before `end`."""
 
 
 def external(name: str, folder: Path) -> ExternalTracker:
@@ -61,6 +61,7 @@ class ExternalTracker(Tracker):
         self.make = make
         self.folder = folder
         self.works = False  # as it does from its start on, until it fails
+        self.ended = False  # whether the book has been told how the run ended
 
     def start(self, job: Job, steps: int, step: int, ledger: Ledger) -> None:
         def begin() -> None:
@@ -81,11 +82,12 @@ class ExternalTracker(Tracker):
             with scratch_folder() as scratch:
                 figures = draw_run(self.folder, scratch) if outcome.status == "done" else []
                 self.book.end(outcome, figures)
+            self.ended = True
 
         self._try(end)
 
     def close(self) -> None:
-        self._try(lambda: self.book.close())
+        self._try(lambda: self.book.close(failed=not self.ended))
 
     def _write(self, kind: str, prefix: str, rows: list[dict[str, Any]]) -> None:
         written = self._own().get(kind, -1)

@@ -45,5 +45,7 @@ class MlflowBook(Book):
         self.client.set_tag(self.key, "status", f"{outcome.status} {outcome.why}".strip())
         self.client.set_terminated(self.key, STATUS[outcome.status])
 
-    def close(self) -> None:
-        pass
+    def close(self, failed: bool) -> None:
+        if failed:
+            self.client.set_tag(self.key, "status", "failed")
+            self.client.set_terminated(self.key, "FAILED")

@@ -35,5 +35,5 @@ class TensorBoardBook(Book):
             image = np.asarray(Image.open(path).convert("RGB"))
             self.writer.add_image(f"figures/{path.stem}", image, dataformats="HWC")
 
-    def close(self) -> None:
+    def close(self, failed: bool) -> None:
         self.writer.close()

@@ -37,5 +37,7 @@ class WandbBook(Book):
             self.run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
         self.run.finish(exit_code=int(outcome.status != "done"))
 
-    def close(self) -> None:
-        self.run.finish()
+    def close(self, failed: bool) -> None:
+        if failed:
+            self.run.summary["status"] = "failed"
+            self.run.finish(exit_code=1)
