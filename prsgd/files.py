@@ -80,6 +80,14 @@ def from_anywhere(path: str) -> str:
     return path if path.startswith("~") else str(Path(path).absolute())
 
 
+def home_expanded(key: str, path: str) -> Path:
+    """The path, the value of a key, with ~ as a home folder. `UserError` where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{key}={path}: there is no such home folder") from error
+
+
 def follow_umask(path: Path) -> None:
     """Give a file the mode that the user's umask asks for; safetensors writes 0600."""
     umask = os.umask(0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,13 @@ from prsgd.config.compose import compose as compose_runs
 from prsgd.config.naming import run_name, run_name_of_version_1
 from prsgd.config.registry import PATHS, called, class_named
 from prsgd.config.schema import GROUPS, Run, Settings
+from prsgd.config.start import located, without_lost_start
 from prsgd.config.table import expand, rows
 from prsgd.cost.advice import corollary_interval
 from prsgd.cost.counter import CommCounter
 from prsgd.errors import UserError
+from prsgd.launch.planning import plan_runs
+from prsgd.run_folder import RunFolder
 
 
 def composed(*overrides: str) -> dict[str, Any]:
@@ -113,10 +118,38 @@ def test_a_table_makes_a_run_of_each_row(capsys: pytest.CaptureFixture[str]) -> 
     for text, message in (
         ("{a: {workers: [1, 2], lr: [0.1]}}", "runs.a: its lists must be equally long"),
         ("{a: 3}", "runs.a=3: must set keys, as in {workers: [1, 2], lr: 0.1}"),
+        (
+            "{a: {algorithm: [prsgd, minibatch]}}",
+            "runs.a.algorithm: cannot be chosen in a table; leave it out and sweep by "
+            "-m algorithm=prsgd,minibatch",
+        ),
+        (
+            "{a: {lr: [0.1, 0.2], model: mlp}}",
+            "runs.a.model: cannot be chosen in a table; leave it out and sweep by -m model=mlp",
+        ),
+        (
+            "{a: {data.partition: [iid, shared]}}",
+            "runs.a.data.partition: cannot have a dot; write data: [{partition: iid}, "
+            "{partition: shared}]",
+        ),
+        (
+            "{a: {data.partition: iid}}",
+            "runs.a.data.partition: cannot have a dot; write data: {partition: iid}",
+        ),
     ):
         with pytest.raises(UserError) as refusal:
             expand(OmegaConf.create(f"runs: {text}"))
         assert str(refusal.value) == message
+
+
+def test_a_table_sets_keys_of_groups_in_levels() -> None:
+    table = "{a: {data: [{partition: iid}, {partition: shared}], algorithm: {interval: 4}}}"
+    made = expand(OmegaConf.create(f"{{runs: {table}, data: {{size: 8}}}}"))
+    assert [row.data for row in made] == [
+        {"size": 8, "partition": "iid"},
+        {"size": 8, "partition": "shared"},
+    ]
+    assert [row.algorithm.interval for row in made] == [4, 4]
 
 
 def test_a_table_in_a_sweep_changes_what_is_taken_from_its_keys() -> None:
@@ -126,6 +159,50 @@ def test_a_table_in_a_sweep_changes_what_is_taken_from_its_keys() -> None:
     once, _ = compose_runs(["+experiment=speedup"])
     assert [run.algorithm.interval for run in runs] == 2 * [run.interval for run in once]
     assert [run.out for run in runs] == [f"runs/{run.seed}/{run.lr}" for run in runs]
+
+
+def test_another_spelling_beside_its_key() -> None:
+    """A file that says optimizer would win over optimiser on the command line."""
+    raw = composed()
+    assert build_run({**raw, "optimizer": "sgd"}).optimiser == "sgd"
+    alone = {key: value for key, value in raw.items() if key != "optimiser"}
+    assert build_run({**alone, "optimizer": "adamw"}).optimiser == "adamw"
+    for both in ({**raw, "optimizer": "adamw"}, {"optimizer": "adamw", **raw}):
+        with pytest.raises(UserError) as refusal:
+            build_run(both)
+        assert str(refusal.value) == (
+            "optimizer=adamw: optimiser=sgd says otherwise; write optimiser in place of optimizer "
+            "in the file"
+        )
+
+
+def no_home(call: Callable[[], Any]) -> str:
+    with pytest.raises(UserError) as refusal:
+        call()
+    return str(refusal.value)
+
+
+def test_a_home_that_is_not_there(tmp_path: Path) -> None:
+    nowhere = "~no-such-user/x"
+    line = f"{nowhere}: there is no such home folder"
+    for name in ("text", "image_folder", "npz"):
+        data = build_run(composed(f"data={name}", f"data.root='{nowhere}'")).data
+        assert no_home(data.fingerprint) == f"data.root={line}"
+    downloaded = build_run(composed("data=cifar10", f"data.root='{nowhere}'")).data
+    reading = partial(downloaded.read, tmp_path, lambda items, n: iter(items))
+    assert no_home(reading) == f"data.root={line}"
+    assert no_home(partial(located, small_run(start=nowhere))) == f"start={line}"
+    planning = partial(plan_runs, [(small_run(out=nowhere), None)], alone=True)
+    assert no_home(planning) == f"out={line}"
+
+
+def test_a_start_in_a_lost_home_is_a_lost_start(tmp_path: Path) -> None:
+    """A checkpoint takes its place."""
+    run, folder = small_run(start="~no-such-user/x"), RunFolder(tmp_path)
+    assert without_lost_start(run, folder) is run
+    (folder.checkpoints / "1").mkdir(parents=True)
+    (folder.checkpoints / "1/manifest.json").touch()
+    assert without_lost_start(run, folder).start == "auto"
 
 
 METHODS = sorted((conf_dir() / "experiment/family").glob("*.yaml"))
@@ -152,7 +229,8 @@ def test_the_yaml_defaults_are_the_schemas() -> None:
     for group, choice in CHOICES:
         values = composed(f"{group}={choice}", *NEEDED.get(choice, []))[group]
         own = {str(key) for key in values} - {"_target_"}
-        assert own == {f.name for f in fields(_class(values["_target_"]))}, (group, choice)
+        keys_of_class = {f.name for f in fields(_class(values["_target_"]))}
+        assert own == keys_of_class - {"digest"}, (group, choice)  # which only records have
 
 
 def _class(target: str) -> type:

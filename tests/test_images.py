@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
 import os
 import shutil
@@ -192,6 +194,57 @@ def test_the_digits_are_those_of_scikit_learn() -> None:
         np.testing.assert_array_equal(ours["labels"], theirs.target)
 
 
+@pytest.fixture
+def clothes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four images of FashionMNIST's kind, published as such, in torchvision's folder."""
+    from torchvision import datasets
+
+    raw = tmp_path / "FashionMNIST/raw"
+    raw.mkdir(parents=True)
+    checksums = {}
+    for name in FashionMNIST.checksums:
+        head = [2051, 4, 28, 28] if "images" in name else [2049, 4]
+        numbers = b"".join(number.to_bytes(4, "big") for number in head)
+        content = numbers + bytes(4 * 28 * 28 if "images" in name else 4)
+        packed = gzip.compress(content)
+        (raw / name).write_bytes(packed)
+        (raw / name).with_suffix("").write_bytes(content)
+        checksums[name] = hashlib.md5(packed).hexdigest()
+    monkeypatch.setattr(FashionMNIST, "checksums", checksums)
+    monkeypatch.setattr(datasets.FashionMNIST, "resources", [*checksums.items()])
+    return raw
+
+
+@pytest.mark.parametrize("left", [0, 10, 1000, -1])
+def test_an_unpacking_that_was_cut_off(clothes: Path, left: int) -> None:
+    data = FashionMNIST(root=str(clothes.parents[1]))
+    assert data.read(clothes, silent).arrays["train_images"].shape == (4, 32, 32, 3)
+    file = clothes / "train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(UserError) as refusal:
+        data.read(clothes, silent)
+    line = f"data: {file} is not what was packed; delete it, and train again"
+    assert str(refusal.value) == line
+    file.unlink()
+    assert data.read(clothes, silent).arrays["train_images"].shape == (4, 32, 32, 3)
+
+
+def test_clothes_that_were_not_published(clothes: Path) -> None:
+    data = FashionMNIST(root=str(clothes.parents[1]))
+    packed = clothes / "t10k-labels-idx1-ubyte.gz"
+    packed.write_bytes(packed.read_bytes()[:-1])
+    with pytest.raises(UserError) as refusal:
+        data.read(clothes, silent)
+    assert str(refusal.value) == (
+        f"data: {packed} is not as published; delete it and t10k-labels-idx1-ubyte beside it, and "
+        "train again"
+    )
+    packed.unlink()
+    with pytest.raises(UserError) as refusal:
+        data.read(clothes, silent)
+    assert str(refusal.value) == f"data: {packed} cannot be read (No such file or directory)"
+
+
 def test_images_that_change_while_they_are_read_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +305,24 @@ def test_a_cache_that_cannot_be_written_is_one_line(
     made.mkdir()
     with pytest.raises(UserError, match="cannot be written"):
         prepare(Synthetic(train=64, size=8), tmp_path / "good", silent)
+
+
+def test_a_set_that_cannot_be_read_is_not_the_caches_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Synthetic(train=64, size=8)
+    for error, line in (
+        (PermissionError(13, "Permission denied", "/x"), "/x cannot be read (Permission denied)"),
+        (OSError("no such device"), "synthetic cannot be read (no such device)"),
+    ):
+
+        def read(*_: Any, error: OSError = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Synthetic, "read", read)
+        with pytest.raises(UserError) as refusal:
+            prepare(data, tmp_path, silent)
+        assert str(refusal.value) == f"data: {line}"
 
 
 def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:

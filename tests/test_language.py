@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import Command, Trainer, bound, cut_short, drawn, part
+from test_data import silent
 from torch.nn import functional as F
 
 from prsgd.config.build import build_run
 from prsgd.config.schema import Run
+from prsgd.data.cache import prepare
 from prsgd.data.text import Stdlib, Text, Tokens
 from prsgd.distributed.communicator import Communicator
 from prsgd.errors import UserError
@@ -138,6 +141,44 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
     assert Text(root=str(tmp_path)).fingerprint() != data.fingerprint()
 
 
+def test_a_text_is_not_kept(file: Path) -> None:
+    """A sweep has a set for each run, and each is pickled for its processes."""
+    data = Text(root=str(file))
+    assert data.found() == f"1 file, {len(TEXT):,} bytes"
+    data.fingerprint()
+    data.read(file.parent, silent)
+    assert max(len(own) for own in vars(data).values()) < len(TEXT) / 2
+    assert len(pickle.dumps(data)) < len(TEXT) / 2
+
+
+def test_a_text_that_changes_while_it_is_read(file: Path) -> None:
+    data = Text(root=str(file))
+    data.fingerprint()
+    file.write_text(TEXT.replace("times", "TIMES"))
+    with pytest.raises(UserError) as refusal:
+        data.read(file.parent, silent)
+    assert str(refusal.value) == "data: tables changed while it was read"
+
+
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    """Several to one folder are no loop."""
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "texts/a.txt").write_text("first " * 5)
+    (tmp_path / "elsewhere/b.txt").write_text("linked " * 5)
+    for name in ("one", "two"):
+        (tmp_path / "texts" / name).symlink_to(tmp_path / "elsewhere")
+    data = Text(root=str(tmp_path / "texts"))
+    names = ("a.txt", "one/b.txt", "two/b.txt")
+    assert data.paths() == [tmp_path / "texts" / name for name in names]
+    loop = tmp_path / "elsewhere/again"
+    loop.symlink_to(tmp_path / "texts")
+    with pytest.raises(UserError) as refusal:
+        Text(root=str(tmp_path / "texts")).fingerprint()
+    line = f"data: {tmp_path}/texts/one/again is a link to a folder that it is in"
+    assert str(refusal.value) == line
+
+
 def test_pythons_own_library() -> None:
     data = Stdlib()
     assert data.name().startswith("library of Python 3.")
@@ -161,6 +202,20 @@ def test_tokens_made_elsewhere(tmp_path: Path, run_of: RunOf, cache: Path) -> No
     with pytest.raises(UserError) as refusal:
         few.read(tmp_path, lambda items, n: iter(items))
     assert str(refusal.value) == f"data.root={tmp_path}: the tokens changed while they were read"
+
+
+def test_a_vocabulary_that_is_too_small_is_refused_with_a_cache_too(
+    tmp_path: Path, cache: Path
+) -> None:
+    for name in ("train.bin", "val.bin"):
+        (np.arange(4000, dtype="<u2") % 900).tofile(tmp_path / name)
+    few, many = (Tokens(root=str(tmp_path), vocabulary=size) for size in (899, 900))
+    for _ in range(2):
+        with pytest.raises(UserError) as refusal:
+            prepare(few, cache, silent)
+        assert str(refusal.value) == "data.vocabulary=899: must be above 899, the largest token"
+        prepare(many, cache, silent)
+    assert many.fingerprint() == Tokens(root=str(tmp_path), vocabulary=1000).fingerprint()
 
 
 def odd_texts(folder: Path) -> dict[str, tuple[str, str]]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +20,10 @@ from conftest import Command
 from torch import nn
 
 from prsgd.config.build import build_run
+from prsgd.config.naming import curve_config
 from prsgd.config.plan import strategy
+from prsgd.config.schema import Run
+from prsgd.models.digest import digest_of_model, digest_of_object
 from prsgd.training.module import build_module
 
 OWN = Path(__file__).parents[1] / "scripts/own"
@@ -210,3 +218,187 @@ def test_the_share_of_noise_that_is_removed(monkeypatch: pytest.MonkeyPatch) -> 
     }
     assert (noisy - clean).std().item() == pytest.approx(0.5, rel=0.2)
     assert not torch.equal(noisy[0] - clean[0], noisy[1] - clean[1])
+
+
+# what objects of Python's are known by ------------------------------------------------------------
+
+
+def run_with(loss: Any) -> Run:
+    kind: dict[str, Any] = {"model": {"name": "mlp"}, "data": {"name": "npz", "root": "x.npz"}}
+    kind |= {"algorithm": {"name": "prsgd"}, "schedule": {"name": "constant"}}
+    run = build_run({**kind, "task": {"name": "classification"}})
+    if loss is not None:
+        task: Any = run.task
+        task.give(loss)
+    return run
+
+
+def scaled(factor: float) -> Callable[..., torch.Tensor]:
+    return lambda output, target: factor * nn.functional.cross_entropy(output, target)
+
+
+LOSSES: dict[str, Callable[[], Any]] = {
+    "auto": lambda: None,
+    "plain": nn.CrossEntropyLoss,
+    "smooth": lambda: nn.CrossEntropyLoss(label_smoothing=0.3),
+    "weighted": lambda: nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0])),
+    "weighted otherwise": lambda: nn.CrossEntropyLoss(weight=torch.tensor([2.0, 1.0])),
+    "lambda": lambda: lambda output, target: output.sum(),
+    "another lambda": lambda: lambda output, target: output.mean(),
+    "closure": lambda: scaled(1.0),
+    "another closure": lambda: scaled(2.0),
+}
+
+
+def test_losses_of_one_name_are_told_apart() -> None:
+    curves = {name: curve_config(run_with(make()).as_dict()) for name, make in LOSSES.items()}
+    assert len({str(curve) for curve in curves.values()}) == len(LOSSES)
+    for name, make in LOSSES.items():
+        assert curve_config(run_with(make()).as_dict()) == curves[name]
+    assert curves["plain"]["task.criterion"] == curves["smooth"]["task.criterion"]
+
+
+def test_what_a_loss_holds_follows_the_answers() -> None:
+    task: Any = run_with(nn.CrossEntropyLoss(weight=torch.ones(2))).task
+    answers, targets = torch.zeros(3, 2, device="meta"), torch.zeros(3, dtype=int, device="meta")
+    assert task.mean_loss(answers, targets).device.type == "meta"
+
+
+def test_a_record_without_the_digest_of_a_loss_is_read() -> None:
+    record = run_with(nn.CrossEntropyLoss()).as_dict()
+    assert record["task"].pop("digest")
+    assert build_run(record).as_dict()["task"] == record["task"]
+    assert curve_config(record)["task.digest"] == "-"
+    assert run_with(None).as_dict()["task"] == {"name": "classification", "criterion": "auto"}
+
+
+class Scale:
+    """A maker and a loss with an attribute."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __call__(self) -> nn.Module:
+        return nn.Linear(4, int(self.factor))
+
+    def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return self.factor * (output - target).abs().mean()
+
+
+@dataclass
+class Shape:
+    width: int
+    kinds: frozenset[str] = frozenset("abc")
+
+
+def maker(width: int) -> Callable[..., nn.Module]:
+    """With a default, a keyword's default, and a variable from outside."""
+
+    def make(features: int = 3, *, outputs: int = 2) -> nn.Module:
+        return nn.Sequential(nn.Linear(features, width), nn.Linear(width, outputs))
+
+    return make
+
+
+def with_defaults(*defaults: int, outputs: int = 2) -> Callable[..., nn.Module]:
+    made: Any = maker(5)
+    made.__defaults__, made.__kwdefaults__ = defaults, {"outputs": outputs}
+    return made  # type: ignore[no-any-return]
+
+
+def around(value: Any) -> Callable[[], Any]:
+    return lambda: value
+
+
+def filled(value: float, buffer: float = 0.0) -> nn.Module:
+    module = nn.Linear(2, 2, bias=False)
+    module.register_buffer("own", torch.full((), buffer), persistent=False)
+    nn.init.constant_(module.weight, value)
+    return module.bfloat16()
+
+
+class Refuses:
+    def __repr__(self) -> str:
+        raise ValueError
+
+
+def recursive() -> Callable[[], Any]:
+    def own() -> Any:
+        return own
+
+    return own
+
+
+def unset() -> Callable[[], Any]:
+    def own() -> Any:
+        return later
+
+    if not own:
+        later = 1
+    return own
+
+
+SOURCES: list[Callable[[], Any]] = [
+    lambda: maker(5),
+    lambda: maker(6),
+    lambda: with_defaults(4),
+    lambda: with_defaults(3, outputs=3),
+    lambda: filled(1.0),
+    lambda: filled(2.0),
+    lambda: filled(1.0, 1.0),
+    lambda: Scale(1.0),
+    lambda: Scale(2.0),
+    lambda: Scale(1.0).loss,
+    lambda: Scale(2.0).loss,
+    lambda: around(Shape(1)),
+    lambda: around(Shape(2)),
+    lambda: around({"b": {"x", "y", "z"}, "a": [1]}),
+    lambda: around({"b": {"x", "y", "w"}, "a": [1]}),
+    lambda: around(np.arange(3)),
+    lambda: around(np.arange(3) + 1),
+    lambda: around(torch.arange(3)),
+    lambda: around(torch.zeros(0)),
+    lambda: around(torch.zeros(2, device="meta")),
+    lambda: around(torch.eye(2).to_sparse()),
+    lambda: around(nn.UninitializedParameter()),
+    lambda: around(object()),
+    lambda: around(Refuses()),
+    lambda: around(Scale),
+    lambda: around("\udce4"),
+    lambda: around(nn.functional.linear),
+    lambda: around(nn.functional.conv2d),
+    recursive,
+    unset,
+]
+
+
+def test_a_module_is_known_without_the_numbers_that_it_starts_at() -> None:
+    """As they differ from call to call, a run goes on, and seeds of a model are one curve."""
+    first, second, wider = nn.Linear(3, 2), nn.Linear(3, 2), nn.Linear(3, 4)
+    assert not torch.equal(first.weight, second.weight)
+    assert digest_of_model(first) == digest_of_model(second) != digest_of_model(wider)
+    assert digest_of_model(nn.Dropout(0.1)) != digest_of_model(nn.Dropout(0.2))
+    assert digest_of_model(nn.LazyLinear(2)) != digest_of_model(nn.LazyLinear(3))
+    assert digest_of_model(maker(5)) != digest_of_model(maker(6))
+
+
+def source_digests() -> list[str]:
+    return [digest_of_object(make()) for make in SOURCES]
+
+
+def test_objects_are_known_by_what_they_consist_of() -> None:
+    """Defaults, variables from outside and weights count, and no address or order of a hash."""
+    found = source_digests()
+    alike = {place for place, own in enumerate(found) if found.count(own) > 1}
+    assert alike == {19, 20}  # tensors without dense numbers are known by their type
+    program = "from test_own_parts import source_digests; print(*source_digests())"
+    for seed in ("1", "2"):
+        elsewhere = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=Path(__file__).parent,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert elsewhere.split() == found

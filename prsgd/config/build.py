@@ -31,6 +31,7 @@ def build_run(raw: Mapping[str, Any], trusted: list[str] | None = None) -> Run:
     """
     raw = with_groups(raw)
     _refuse_interpolations(raw)
+    _refuse_contrary_aliases(raw)
     rest = {ALIASES.get(name, name): raw[name] for name in raw if name not in GROUPS}
     settings = build_dataclass(Settings, rest, "", [f.name for f in fields(Settings)] + [*GROUPS])
     for plugin in settings.plugins:
@@ -60,6 +61,16 @@ def _refuse_interpolations(value: Any, where: str = "") -> None:
             _refuse_interpolations(inner, where)
     elif isinstance(value, str) and "${" in value:
         raise UserError(f"{where}={value}: must be plain; ${{...}} is resolved in conf/ only")
+
+
+def _refuse_contrary_aliases(raw: Mapping[str, Any]) -> None:
+    """A file may say an alias where the command line, or conf/, says the key itself."""
+    for alias, key in ALIASES.items():
+        if alias in raw and raw.get(key, raw[alias]) != raw[alias]:
+            raise UserError(
+                f"{alias}={raw[alias]}: {key}={raw[key]} says otherwise; write {key} in place of "
+                f"{alias} in the file"
+            )
 
 
 def build_dataclass(cls: type[T], values: Mapping[str, Any], where: str, known: list[str]) -> T:

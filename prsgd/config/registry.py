@@ -11,6 +11,8 @@ from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
+from prsgd.models.digest import NONE
+
 PATHS: dict[str, dict[str, str]] = {  # group -> name -> import path; imported when asked for
     "algorithm": {
         "adacomm": "prsgd.algorithms.adacomm.AdaComm",
@@ -114,10 +116,14 @@ def tried(run: Any) -> str:
 
 
 def description(group: str, part: Any) -> dict[str, Any]:
-    """The plain mapping of a dataclass instance, as records have it."""
+    """The plain mapping of a dataclass instance, as records have it.
+
+    It has a digest only of what was handed over in Python.
+    """
     cls = type(part)
     name = called(group, cls)
-    return {"name" if name in PATHS[group] else "_target_": name, **asdict(part)}
+    own = {key: value for key, value in asdict(part).items() if (key, value) != ("digest", NONE)}
+    return {"name" if name in PATHS[group] else "_target_": name, **own}
 
 
 def keys_of(spec: Mapping[str, Any]) -> dict[str, Any]:

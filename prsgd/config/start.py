@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from prsgd.config.schema import Run
 from prsgd.data.digest import digest_of
 from prsgd.errors import UserError
-from prsgd.files import from_anywhere
+from prsgd.files import from_anywhere, home_expanded
 from prsgd.run_folder import RunFolder
 
 WEIGHTS = "a safetensors file of the model's weights, as a finished run's model.safetensors"
@@ -21,7 +20,7 @@ def located(run: Run) -> Run:
     """
     if run.start == "auto":
         return run
-    path = Path(run.start).expanduser()
+    path = home_expanded("start", run.start)
     try:
         if not path.exists():
             raise UserError(f"start={run.start}: there is no such file; it must be {WEIGHTS}")
@@ -43,6 +42,13 @@ def located(run: Run) -> Run:
 
 def without_lost_start(run: Run, folder: RunFolder) -> Run:
     """The run without its start, where the file is gone and a checkpoint takes its place."""
-    if run.start == "auto" or Path(run.start).expanduser().exists() or not folder.has_checkpoint():
+    if run.start == "auto" or _is_there(run.start) or not folder.has_checkpoint():
         return run
     return replace(run, start="auto")
+
+
+def _is_there(start: str) -> bool:
+    try:
+        return home_expanded("start", start).exists()
+    except UserError:
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from prsgd.config.schema import GROUPS
 from prsgd.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,8 +29,25 @@ def expand(config: DictConfig) -> list[DictConfig]:
             )
         if len({len(value) for value in line.values() if isinstance(value, list)}) > 1:
             raise UserError(f"runs.{name}: its lists must be equally long")
+        for key, value in line.items():
+            _refuse_what_no_table_sets(f"runs.{name}.{key}", str(key), value)
     made: Any = [OmegaConf.merge(config, row) for line in table.values() for row in rows(line)]
     return list(made)
+
+
+def _refuse_what_no_table_sets(where: str, key: str, value: Any) -> None:
+    """A choice of a group, and a dotted key."""
+    values = value if isinstance(value, list) else [value]
+    group, dot, name = key.partition(".")
+    if dot:
+        nested = ", ".join(f"{{{name}: {own}}}" for own in values)
+        instead = f"[{nested}]" if isinstance(value, list) else nested
+        raise UserError(f"{where}: cannot have a dot; write {group}: {instead}")
+    if key in GROUPS and (chosen := [str(own) for own in values if not isinstance(own, dict)]):
+        raise UserError(
+            f"{where}: cannot be chosen in a table; leave it out and sweep by "
+            f"-m {key}={','.join(chosen)}"
+        )
 
 
 def rows(line: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prsgd.fields import choice, identity_of, text
-from prsgd.files import from_anywhere
+from prsgd.files import from_anywhere, home_expanded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +105,7 @@ class Rooted:
 
     @property
     def path(self) -> Path:
-        return Path(self.root).expanduser()
+        return home_expanded("data.root", self.root)
 
     @property
     def title(self) -> str:

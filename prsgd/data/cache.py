@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prsgd.console import print_error, say
-from prsgd.data.base import DataSet, Track
+from prsgd.data.base import Arrays, DataSet, Track
 from prsgd.data.digest import digest_of
 from prsgd.errors import UserError
 from prsgd.files import follow_umask, read_bytes, write_atomically
@@ -83,7 +83,7 @@ def _build(data: DataSet, path: Path, track: Track) -> None:
 
     for leftover in path.parent.glob(f".{path.stem}.*"):
         leftover.unlink()
-    found = data.read(path.parent / "downloads", track)
+    found = _read(data, path.parent / "downloads", track)
     half_done = path.with_name(f".{path.stem}.{threading.get_native_id()}")
     try:
         facts = {name: json.dumps(value) for name, value in found.facts.items()}
@@ -95,6 +95,15 @@ def _build(data: DataSet, path: Path, track: Track) -> None:
         raise OSError(str(error)) from error
     finally:
         half_done.unlink(missing_ok=True)
+
+
+def _read(data: DataSet, downloads: Path, track: Track) -> Arrays:
+    """The set. An error of its files is none of the cache's."""
+    try:
+        return data.read(downloads, track)
+    except OSError as error:
+        what = error.filename or data.name()
+        raise UserError(f"data: {what} cannot be read ({error.strerror or error})") from error
 
 
 def load(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -84,7 +84,7 @@ def _list_split(root: Path, split: str, found: Listing) -> list[str]:
         if not entry.is_dir():
             found.others += 1
             continue
-        files = sorted(_walk(entry.path, "", found, (_place(folder),)), key=lambda file: file[0])
+        files = sorted(_walk(entry.path, "", found, (place(folder),)), key=lambda file: file[0])
         found.files += [ImageFile(split, entry.name, inside, stat) for inside, stat in files]
         classes[entry.name] = len(files)
     if not any(classes.values()):
@@ -98,7 +98,7 @@ def _walk(
     folder: str, inside: str, found: Listing, above: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[str, os.stat_result]]:
     """(path below the class, stat) of every image; `above` are the folders that lead here."""
-    here = _place(folder)
+    here = place(folder)
     if here in above:
         raise UserError(f"data: {folder} is a link to a folder that it is in")
     for entry in _visible(folder, found):
@@ -120,6 +120,7 @@ def _visible(folder: str | Path, found: Listing) -> list[os.DirEntry[str]]:
     return visible
 
 
-def _place(folder: str | Path) -> tuple[int, int]:
+def place(folder: str | Path) -> tuple[int, int]:
+    """What is the same for a folder and all links to it."""
     stat = Path(folder).stat()
     return stat.st_dev, stat.st_ino

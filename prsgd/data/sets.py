@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import zlib
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from prsgd.data.base import Arrays, DataSet, Track
 from prsgd.errors import UserError
 from prsgd.fields import choice, flag, positive, text, whole
+from prsgd.files import home_expanded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,7 +124,7 @@ class Torchvision(ImageSet):
         return of_images(images, labels, test_images, test_labels, len(splits[0].classes))
 
     def _folder(self, downloads: Path) -> Path:
-        return downloads if self.root == "auto" else Path(self.root).expanduser()
+        return downloads if self.root == "auto" else home_expanded("data.root", self.root)
 
 
 @dataclass
@@ -163,21 +164,32 @@ class FashionMNIST(Torchvision):
     }
 
     def read(self, downloads: Path, track: Track) -> Arrays:
+        packed = [self._folder(downloads) / self.source / "raw" / name for name in self.checksums]
+        if all(file.with_suffix("").exists() for file in packed):
+            self._refuse_others(packed)
         arrays = super().read(downloads, track)
-        self._refuse_others(self._folder(downloads))
+        self._refuse_others(packed)
         return arrays
 
-    def _refuse_others(self, folder: Path) -> None:
+    def _refuse_others(self, packed: Sequence[Path]) -> None:
         """Compare the files with those that were published: torchvision asks for names only."""
-        for name, checksum in self.checksums.items():
-            packed = folder / self.source / "raw" / name
+        for file in packed:
+            unpacked = file.with_suffix("")
             try:
-                content = packed.read_bytes()
-                same = gzip.decompress(content) == packed.with_suffix("").read_bytes()
-            except (OSError, EOFError, zlib.error) as error:
-                raise UserError(f"data: {packed} cannot be read ({error})") from error
-            if not same or hashlib.md5(content, usedforsecurity=False).hexdigest() != checksum:
-                raise UserError(f"data: {packed} or what was unpacked from it is not as published")
+                content, own = file.read_bytes(), unpacked.read_bytes()
+            except OSError as error:
+                raise UserError(
+                    f"data: {error.filename} cannot be read ({error.strerror})"
+                ) from error
+            if hashlib.md5(content, usedforsecurity=False).hexdigest() != self.checksums[file.name]:
+                raise UserError(
+                    f"data: {file} is not as published; delete it and {unpacked.name} beside it, "
+                    "and train again"
+                )
+            if gzip.decompress(content) != own:
+                raise UserError(
+                    f"data: {unpacked} is not what was packed; delete it, and train again"
+                )
 
 
 @dataclass

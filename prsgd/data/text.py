@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prsgd.data.base import Arrays, DataSet, Rooted, Track
-from prsgd.data.digest import digest_of
+from prsgd.data.digest import digest_of, remembered, stamp
+from prsgd.data.listing import place
 from prsgd.errors import UserError
 from prsgd.fields import choice, key, text
 from prsgd.files import read_bytes
@@ -60,18 +61,19 @@ class Bytes(TextSet):
         """The files, in order. Refuses a bad folder."""
 
     @cached_property
-    def _contents(self) -> list[bytes]:
-        contents = [_read_text(path) for path in self.paths()]
-        if sum(map(len, contents)) < 2 * HELD_OUT:
+    def _known(self) -> list[tuple[str, int]]:
+        """The SHA-256 and the size of each file. No content is kept."""
+        known = [_summary(_read_text(path)) for path in self.paths()]
+        if sum(size for _, size in known) < 2 * HELD_OUT:
             raise UserError(f"data: {self.name()} has too little text to train on")
-        return contents
+        return known
 
     def vocabulary_size(self) -> int:
         return BYTES
 
     def content(self) -> str:
-        digests = (hashlib.sha256(content).hexdigest() for content in self._contents)
-        return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+        digests = " ".join(digest for digest, _ in self._known)
+        return hashlib.sha256(digests.encode()).hexdigest()
 
     def train_samples(self) -> int:
         return self._size - self.test_samples()
@@ -81,13 +83,16 @@ class Bytes(TextSet):
 
     @property
     def _size(self) -> int:
-        return sum(map(len, self._contents))
+        return sum(size for _, size in self._known)
 
     def read(self, downloads: Path, track: Track) -> Arrays:
         import numpy as np
 
-        tokens = np.frombuffer(b"".join(self._contents), np.uint8)
-        starts = np.cumsum([0, *map(len, self._contents)])[:-1]
+        contents = [_read_text(path) for path in self.paths()]
+        if [_summary(content) for content in contents] != self._known:
+            raise UserError(f"data: {self.name()} changed while it was read")
+        tokens = np.frombuffer(b"".join(contents), np.uint8)
+        starts = np.cumsum([0, *map(len, contents)])[:-1]
         n = self.train_samples()
         return of_tokens(tokens[:n], tokens[n:], starts[starts < n])
 
@@ -105,7 +110,10 @@ def of_tokens(train: np.ndarray, test: np.ndarray, starts: np.ndarray) -> Arrays
 
 @dataclass
 class Text(Rooted, Bytes):
-    """A file, or all files in a folder and the folders in it, in the order of their names."""
+    """A file, or all files in a folder and the folders in it, in the order of their names.
+
+    Links are followed.
+    """
 
     root: str = text("???", "a file of UTF-8 text, or a folder of such files", decides_curve=False)
 
@@ -132,8 +140,13 @@ class Text(Rooted, Bytes):
                 f"data.root={self.root}: must be a file of UTF-8 text, or a folder of such files"
             )
         files, hidden = list[Path](), 0
-        for folder, folders, names in os.walk(self.path, onerror=_refuse):
+        above = {self.path: [place(self.path)]}  # the places of the folders that lead to each
+        for folder, folders, names in os.walk(self.path, onerror=_refuse, followlinks=True):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for inner in (Path(folder) / name for name in folders):
+                if (here := place(inner)) in above[Path(folder)]:
+                    raise UserError(f"data: {inner} is a link to a folder that it is in")
+                above[inner] = [*above[Path(folder)], here]
             for name in sorted(names):
                 if name.startswith("."):
                     hidden += 1
@@ -142,6 +155,10 @@ class Text(Rooted, Bytes):
         if not files:
             raise UserError(f"data.root={self.root}: it holds no files of text")
         return files, hidden
+
+
+def _summary(content: bytes) -> tuple[str, int]:
+    return hashlib.sha256(content).hexdigest(), len(content)
 
 
 def _refuse(error: OSError) -> None:
@@ -205,7 +222,21 @@ class Tokens(Rooted, TextSet):
         return self.vocabulary
 
     def content(self) -> str:
+        self._refuse_above(self._largest)
         return " ".join(self._digests)
+
+    def _refuse_above(self, largest: int) -> None:
+        if largest >= self.vocabulary:
+            raise UserError(
+                f"data.vocabulary={self.vocabulary}: must be above {largest}, the largest token"
+            )
+
+    @cached_property
+    def _largest(self) -> int:
+        try:
+            return max(map(_largest_token, self._files))
+        except OSError as error:
+            raise self._unreadable(Path(error.filename), error) from error
 
     @cached_property
     def _digests(self) -> list[str]:
@@ -233,10 +264,18 @@ class Tokens(Rooted, TextSet):
         if [hashlib.sha256(content).hexdigest() for content in contents] != self._digests:
             raise UserError(f"data.root={self.root}: the tokens changed while they were read")
         splits = [np.frombuffer(content, "<u2").astype(np.int32) for content in contents]
-        largest = max(int(split.max()) for split in splits)
-        if largest >= self.vocabulary:
-            raise UserError(
-                f"data.vocabulary={self.vocabulary}: must be above {largest}, the largest token"
-            )
+        self._refuse_above(max(int(split.max()) for split in splits))
         train, test = splits
         return of_tokens(train, test, np.zeros(1))
+
+
+def _largest_token(file: Path) -> int:
+    """The largest of a file's tokens, which is remembered as its digest is."""
+    import numpy as np
+
+    def compute() -> str:
+        return f"{int(np.frombuffer(read_bytes(file), '<u2').max()):064x}"
+
+    stat = file.stat()
+    name = b"largest token of " + os.fsencode(file.absolute())
+    return int(remembered(stamp(name, stat), max(stat.st_mtime, stat.st_ctime), compute), 16)

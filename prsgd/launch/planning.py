@@ -15,6 +15,7 @@ from prsgd.config.start import located, without_lost_start
 from prsgd.console import amount
 from prsgd.cost import estimate
 from prsgd.errors import UserError
+from prsgd.files import home_expanded
 from prsgd.launch.own_model import parameter_sizes
 from prsgd.launch.torchrun import torchrun_rank
 from prsgd.run_folder import ENDED, RunFolder
@@ -52,7 +53,7 @@ def plan_runs(
     """
     for run, folder in runs:
         run.steps(run.samples())
-        check_writable(folder or Path(run.out).expanduser())
+        check_writable(folder or home_expanded("out", run.out))
         refuse_missing(run.tracker)
     if torchrun_rank() is not None and len(runs) > 1:
         raise UserError("-m: a sweep cannot run under torchrun; start one torchrun per run")
@@ -62,7 +63,7 @@ def plan_runs(
     for run, given in runs:
         plan = decide(run, machine, os.environ, alone, may_fork)
         decided = replace(_started(run, given), precision=plan.precision, data=run.data.located())
-        path = given or Path(run.out).expanduser() / _name(decided)
+        path = given or home_expanded("out", run.out) / _name(decided)
         if given is None:
             refuse_begun(RunFolder(path), run, decided)
         elif given.exists():

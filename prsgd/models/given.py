@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import re
 from dataclasses import dataclass
-from functools import partial
 from inspect import Parameter, signature
-from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from prsgd.errors import UserError
 from prsgd.fields import text
 from prsgd.models import Model
+from prsgd.models.digest import NONE, digest_of_model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +24,7 @@ class Given(Model):
     """
 
     of: str = text("", "the name of an object of Python's")
-    digest: str = text("-", "8 digits of what a module or a function consists of")
+    digest: str = text(NONE, "8 digits of what a module or a function consists of")
 
     def __post_init__(self) -> None:
         self.source: Any = None
@@ -71,38 +68,9 @@ def given(source: Any) -> Given:
         raise UserError(f"model={source!r}: must be a name, a module, or a class that makes one")
     named = type(source) if isinstance(source, nn.Module) else source
     name = getattr(named, "__name__", type(named).__name__)
-    model = Given(name, _digest(source))
+    model = Given(name, digest_of_model(source))
     model.source = source
     return model
-
-
-def _digest(source: Any) -> str:
-    """Of a module's layers and shapes, or of a function's code; a class goes by its name."""
-    from torch import nn
-
-    if isinstance(source, nn.Module):
-        shapes = [(name, tuple(own.shape)) for name, own in source.state_dict().items()]
-        about = f"{source} {shapes}"
-    elif isinstance(source, type):
-        return "-"
-    elif isinstance(source, partial):
-        given = (source.func, source.args, tuple(sorted(source.keywords.items())))
-        about = f"{_digest(source.func)} {_constant(given)}"
-    else:
-        about = _constant(getattr(source, "__code__", source))
-    everywhere = re.sub(" at 0x[0-9a-f]+", "", about)
-    return hashlib.sha256(everywhere.encode()).hexdigest()[:8]
-
-
-def _constant(value: Any) -> str:
-    """What a function consists of as text, in an order that no hash decides."""
-    if isinstance(value, CodeType):
-        return f"{value.co_code!r} {_constant(value.co_consts)} {value.co_names}"
-    if isinstance(value, tuple):
-        return str([*map(_constant, value)])
-    if isinstance(value, frozenset):
-        return str(sorted(map(_constant, value)))
-    return repr(value)
 
 
 def _makes_modules(source: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from prsgd.data.samples import SampleSet
 from prsgd.errors import UserError
 from prsgd.fields import text
+from prsgd.models.digest import NONE, digest_of_object
 from prsgd.tasks.base import Nest, Task
 
 if TYPE_CHECKING:
@@ -29,12 +30,13 @@ class Supervised(Task):
     """A task on a set of samples. Its loss is its own, or one that was handed over in Python."""
 
     criterion: str = text("auto", "auto, which is the task's own loss")
+    digest: str = text(NONE, "8 digits of what a given loss consists of", kw_only=True)
     learns_from: ClassVar[type] = SampleSet
     name: ClassVar[str]  # as the choice of the group task
     given: ClassVar[Criterion | None] = None  # of an instance: what `criterion` names
 
     def give(self, criterion: Criterion) -> None:
-        """Let a copy of this be the loss. A record has its name only.
+        """Let a copy of this be the loss. A record has its name and a digest only.
 
         `UserError` where it has parameters to train: only the model's are trained.
         """
@@ -45,6 +47,7 @@ class Supervised(Task):
                 "the model"
             )
         self.criterion = getattr(criterion, "__name__", type(criterion).__name__)
+        self.digest = digest_of_object(criterion)
         vars(self)["given"] = copy.deepcopy(criterion)
 
     @abstractmethod
@@ -56,8 +59,13 @@ class Supervised(Task):
         return output.float()
 
     def mean_loss(self, answer: Tensor, y: Tensor) -> Tensor:
-        """The mean loss of answers, a scalar."""
-        loss: Tensor = (self.given or self.standard())(answer, y)
+        """The mean loss of answers, a scalar. What a given loss holds follows them to a GPU."""
+        from torch import nn
+
+        criterion: Any = self.given or self.standard()
+        if isinstance(criterion, nn.Module):
+            criterion.to(answer.device)
+        loss: Tensor = criterion(answer, y)
         return loss
 
     def loss(self, model: nn.Module, batch: Nest) -> Tensor:
