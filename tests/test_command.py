@@ -51,6 +51,7 @@ def shape(words: list[str]) -> tuple[str, ...]:
 
 @pytest.mark.skipif(not RUNS, reason="not a checkout")
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_commands_of_the_committed_runs() -> None:
     """One of those that give the same keys: they differ in numbers only."""
     configs = [RunFolder(path.parent).config() for path in RUNS]

@@ -189,10 +189,12 @@ def test_room_is_what_a_limit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_calibration_says_what_a_rank_lacks(prsgd: Command) -> None:
+    """One line, but for gloo's own where a rank ends while the other still meets it."""
     done = prsgd("advise", *TINY.split(), "threads=1", "processes=2", "--calibrate", *HUGE)
     assert done.returncode == 2
     assert done.stderr.endswith("out of memory, as 768000000000000 bytes more were asked for\n")
-    assert done.stderr.count("\n") == 1
+    lines = [line for line in done.stderr.splitlines() if "ProcessGroupGloo" not in line]
+    assert len(lines) == 1
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"], ["processes=2"]])
