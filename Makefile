@@ -39,11 +39,11 @@ type: $(READY) ## types
 	$(BIN)/mypy
 
 figures: $(READY) ## redraw all figures and tables of results/, and those of runs/ where there are any
-	@test ! -f results/network/network.csv || $(BIN)/python scripts/network.py --table
-	@$(BIN)/python scripts/fill_tables.py
-	@for drawn in "results --format png" runs; do \
+	@{ test ! -f results/network/network.csv || $(BIN)/python scripts/network.py --table; } && \
+		$(BIN)/python scripts/fill_tables.py & \
+	for drawn in "results --format png" runs; do \
 		test -z "$$(find $${drawn%% *} -name config.yaml 2>/dev/null | head -n 1)" || $(BIN)/prsgd figures $$drawn || exit; \
-	done
+	done; wait $$!
 
 EXPERIMENTS := paper one_shot interval interval_half noniid momentum order speedup rate rate_plain rate_resnet8 paper_plain short unequal falling family language communication communication_lm length_rate length length_40 groupnorm_rate groupnorm full_rate full outer outer_seeds
 
