@@ -133,6 +133,20 @@ def test_what_is_wrong_is_one_line(overrides: list[str], line: str) -> None:
         assert refusal(*overrides) == line
 
 
+def test_a_home_that_is_not_there_is_one_line() -> None:
+    nowhere, line = "~no-such-user/x", "=~no-such-user/x: there is no such home folder"
+    calls = {
+        "resume": lambda: prsgd.train(model=torch.nn.Linear, data=LABELLED, resume=nowhere),
+        "config_dir": lambda: prsgd.compose(config_dir=nowhere),
+        "results": lambda: prsgd.load_runs(nowhere),
+        "out": lambda: prsgd.train(model="mlp", data=LABELLED, out=nowhere),
+    }
+    for key, call in calls.items():
+        with pytest.raises(prsgd.UserError) as caught:
+            call()
+        assert str(caught.value) == key + line
+
+
 @pytest.mark.parametrize("override", [["interval=8"], {"interval": 8}])
 def test_each_override_is_a_text(override: Any) -> None:
     kind = type(override).__name__

@@ -15,6 +15,7 @@ from prsgd.config.explain import explain, with_source
 from prsgd.config.grammar import in_grammar
 from prsgd.config.schema import Run
 from prsgd.errors import UserError
+from prsgd.files import home_expanded
 
 EACH = "in Python compose each run on its own"
 TURN = threading.Lock()  # Hydra composes one configuration at a time
@@ -39,7 +40,7 @@ def composed(overrides: Sequence[str], config_dir: str | Path | None = None) -> 
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import open_dict
 
-    folders = [Path(config_dir).expanduser()] if config_dir is not None else []
+    folders = [home_expanded("config_dir", str(config_dir))] if config_dir is not None else []
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"config_dir={folder}: must be a folder")

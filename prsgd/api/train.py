@@ -22,6 +22,7 @@ from prsgd.console import say, track
 from prsgd.data.cache import prepare
 from prsgd.data.digest import cache_folder
 from prsgd.errors import UserError
+from prsgd.files import home_expanded
 from prsgd.launch.notes import about_data, skipped
 from prsgd.launch.planning import PlannedRun, plan_runs
 from prsgd.launch.torchrun import torchrun_rank
@@ -101,7 +102,7 @@ def _trained(
         run = replace(run, processes=1)
     folder = None
     if resume is not None:
-        folder = Path(resume).expanduser()
+        folder = home_expanded("resume", str(resume))
         run = _as_recorded(folder, run)
     elif objects:
         folder = next(_new_folders(run))
@@ -139,7 +140,7 @@ def _label(data: Any) -> str:
 
 
 def _recorded(folder: Any) -> dict[str, Any]:
-    return RunFolder(Path(folder).expanduser()).config()
+    return RunFolder(home_expanded("resume", str(folder))).config()
 
 
 def _config(run: Run | None, objects: Objects, keys: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +181,7 @@ def _new_folders(run: Run) -> Iterator[Path]:
     """Folders that are not there yet, named after the run and numbered."""
     stem, _, _ = run_name(run, run.precision, "").rpartition("-")
     title = re.sub(r"\W+", "", run.model.title)
-    places = (Path(run.out).expanduser() / f"{stem}-{title}-{number}" for number in count(1))
+    places = (home_expanded("out", run.out) / f"{stem}-{title}-{number}" for number in count(1))
     return (place for place in places if not place.exists())
 
 

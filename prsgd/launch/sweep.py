@@ -16,6 +16,7 @@ from prsgd.config.plan import Screen
 from prsgd.config.schema import Run
 from prsgd.console import print_error, say
 from prsgd.errors import why
+from prsgd.files import home_expanded
 from prsgd.launch.elsewhere import jobs_at_once, train_elsewhere
 from prsgd.launch.notes import about_data, keep_figures, skipped
 from prsgd.launch.objective import Ended, check_objective, mean
@@ -102,7 +103,7 @@ class Sweep:
         self, batch: Batch, made: Sequence[tuple[list[Run], Figures]]
     ) -> list[JobReturn]:
         """A job whose runs are those of an earlier one too is sent when all others have ended."""
-        outs = (Path(run.out).expanduser() for runs, _ in made for run in runs)
+        outs = (home_expanded("out", run.out) for runs, _ in made for run in runs)
         keep_figures(outs, made[-1][1])
         task = partial(train_elsewhere, self.arguments, jobs_at_once(batch))
         by_job: dict[int, JobReturn] = {}

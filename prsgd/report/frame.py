@@ -9,6 +9,7 @@ import pandas as pd
 
 from prsgd.console import say
 from prsgd.errors import UserError
+from prsgd.files import home_expanded
 from prsgd.report.runs import load
 
 
@@ -22,7 +23,7 @@ def load_runs(results: str | Path = "runs") -> pd.DataFrame:
     `load_runs().groupby("run").last()` has the ends. A line names each run that is left out, and a
     UserError says that there is none.
     """
-    runs, left_out = load(Path(results).expanduser())
+    runs, left_out = load(home_expanded("results", str(results)))
     for path, why in left_out:
         say(f"left out: {path} ({why})")
     if not runs:

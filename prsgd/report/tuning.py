@@ -114,8 +114,10 @@ def _fits(own: Mapping[str, Any], other: Mapping[str, Any], keys: Sequence[str])
 
     What the second has besides must not belong to a choice that is among `keys`.
     """
+    if not own.items() <= other.items():
+        return False
     besides = {key.partition(".")[0] for key in other.keys() - own.keys()}
-    return own.items() <= other.items() and not besides & {*keys}
+    return not besides & {*keys}
 
 
 def _judge(candidates: Sequence[Trial], keys: Sequence[str]) -> None:

@@ -46,24 +46,25 @@ def set_consensus(
 ) -> None:
     """Give `model` the buffers of the consensus of the workers `among`, or of all."""
     those = [*range(communicator.workers)] if among is None else [*among]
-    rows = _stacked(hosted)
-    averaged = _averaged(model)
+    found, averaged = [*map(buffers, hosted)], _averaged(model)
     for name, own in buffers(model).items():
+        rows = torch.stack([of_worker[name] for of_worker in found])
         if name in averaged:
-            own.copy_(_mean(rows[name], communicator, those))
+            own.copy_(_mean(rows, communicator, those))
         else:
-            own.copy_(communicator.of_worker(those[0], rows[name]))
+            own.copy_(communicator.of_worker(those[0], rows))
 
 
 @torch.inference_mode()
 def share(hosted: Sequence[nn.Module], communicator: Communicator, among: Sequence[int]) -> None:
     """Give all other workers the averages of the buffers of those `among`."""
-    rows = _stacked(hosted)
+    found = [*map(buffers, hosted)]
     for name in _averaged(hosted[0]):
-        mean = _mean(rows[name], communicator, [*among])
-        for worker, model in zip(communicator.local_workers, hosted, strict=True):
+        rows = torch.stack([of_worker[name] for of_worker in found])
+        mean = _mean(rows, communicator, [*among])
+        for worker, of_worker in zip(communicator.local_workers, found, strict=True):
             if worker not in among:
-                buffers(model)[name].copy_(mean)
+                of_worker[name].copy_(mean)
 
 
 def _averaged(module: nn.Module) -> list[str]:
@@ -73,12 +74,6 @@ def _averaged(module: nn.Module) -> list[str]:
         name: own.is_floating_point() or own.is_complex() for name, own in buffers(module).items()
     }
     return [name for name, is_number in numbers.items() if is_number and name not in directions]
-
-
-def _stacked(hosted: Sequence[nn.Module]) -> dict[str, Tensor]:
-    """Each buffer of the hosted workers, (K, ...)."""
-    found = [buffers(worker) for worker in hosted]
-    return {name: torch.stack([own[name] for own in found]) for name in found[0]}
 
 
 def _mean(rows: Tensor, communicator: Communicator, among: list[int]) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from prsgd.config.schema import Run
 from prsgd.config.start import WEIGHTS, located
 from prsgd.errors import UserError
+from prsgd.files import home_expanded
 from prsgd.training.buffers import move
 
 SHOWN = 3  # names in an error
@@ -26,7 +26,7 @@ def fill(module: nn.Module, run: Run) -> None:
     of numbers differ, or if numbers are not finite where the module's are. Floating-point numbers
     are converted to the module's type.
     """
-    path = Path(located(run).start).expanduser()
+    path = home_expanded("start", located(run).start)
     try:
         found = load_file(path)
     except (OSError, SafetensorError) as error:
