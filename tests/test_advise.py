@@ -56,6 +56,21 @@ def test_groups_by_hand(size: int, placed: list[range], rings: list[int]) -> Non
     assert averaging_seconds(1e6, size, placed, 1e-3, 1e6) == pytest.approx(expected)
 
 
+def test_processes_may_host_unequal_numbers_of_workers(prsgd: Command) -> None:
+    """4 workers on 3 processes: a ring of 3, as for 3 workers. exact has two rings more."""
+    network = ["--step-ms=10", "--latency-ms=1", "--bandwidth-mbit=8"]
+
+    def averaging(*keys: str) -> float:
+        told = prsgd("advise", "data=digits", "model=mlp", *keys, *network).stdout
+        return float(re.search(r"an averaging ([\d.]+) ms", " ".join(told.split()))[1])
+
+    size = 3072 * 64 + 64 + 64 * 10 + 10
+    ring = 1000 * ring_seconds(4 * size, 3, 1e-3, 1e6)
+    assert averaging("workers=4", "processes=3") == pytest.approx(ring, rel=1e-3)
+    ring = 1000 * ring_seconds(8 * size, 4, 1e-3, 1e6) + 12
+    assert averaging("workers=4", "processes=4", "reduction=exact") == pytest.approx(ring, rel=1e-3)
+
+
 def test_the_corollarys_interval_is_not_rounded_to_the_one_below() -> None:
     """T^(1/4) / N^(3/4) = I exactly, for 18 and more N and T."""
     for workers in (1, 4, 16, 81):

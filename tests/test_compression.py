@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,12 @@ from drawn import LOCAL_STEP, Drawn
 from family import CASES, Case, net_gradients, network, play
 from test_family import expected
 from test_launch import folders
+from torch import Tensor, nn
 
+from prsgd.algorithms.base import Algorithm
+from prsgd.algorithms.info import RunInfo
+from prsgd.algorithms.restarted import PRSGD
+from prsgd.algorithms.scaffold import Scaffold
 from prsgd.config.build import build_run
 from prsgd.cost import estimate
 from prsgd.distributed.codes import in_blocks
@@ -43,6 +49,7 @@ from prsgd.distributed.compression import (
     TopK,
 )
 from prsgd.errors import UserError
+from prsgd.tasks.base import Draws
 from prsgd.training.workers import RowWorkers
 
 CODES: dict[str, Dense] = {
@@ -249,6 +256,49 @@ def test_signs_need_error_feedback() -> None:
     assert without.sum() == pytest.approx(sum(start), abs=1e-3), "the sum never changes"
     assert f(without) > 0.99
     assert f(descended(Sign(), start, gradients, 0.003, 3000)) < 0.02
+
+
+class Springs(Draws):
+    """f_i(x) = h_i (x - b_i)^2 / 2, different for each of the workers."""
+
+    def __init__(self, workers: int, size: int) -> None:
+        rng = np.random.default_rng(1)
+        self.h = torch.from_numpy(1 + 0.5 * np.tanh(rng.normal(size=(workers, size)))).float()
+        self.b = torch.from_numpy(rng.normal(size=(workers, size))).float()
+
+    def batch(self, workers: Sequence[int], draws: Sequence[int]) -> tuple[Tensor, Tensor]:
+        return self.h[[*workers]], self.b[[*workers]]
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        h, b = batch
+        return (h * (model.weight[0] - b) ** 2).sum() / 2
+
+    def optimum(self) -> Tensor:
+        return (self.h * self.b).sum(0) / self.h.sum(0)
+
+
+def distance_from_optimum(algorithm: Algorithm, code: Lossy | None) -> float:
+    """After 1,000 steps from 0."""
+    torch.manual_seed(0)
+    springs, model = Springs(4, 64), nn.Linear(64, 1, bias=False)
+    settings = CASES["prsgd"].keys
+    workers = RowWorkers(model, Communicator(4, "cpu", "fast"), springs, settings, bf16=False)
+    if code:
+        workers.compress(code, 0)
+    info = RunInfo(4, 1000, 1000, lambda t: 0.02)
+    algorithm.begin(info, workers)
+    for t in range(1, info.steps + 1):
+        workers.compute_gradients()
+        algorithm.step(t, 0.02, workers)
+    algorithm.finish(info.steps, 0.02, workers)
+    return float((workers.x.mean(0) - springs.optimum()).norm())
+
+
+def test_scaffold_sends_a_change_of_its_corrections_once() -> None:
+    """However little of it a message holds, as error feedback sends the rest."""
+    assert distance_from_optimum(PRSGD(4), None) > 0.02
+    assert distance_from_optimum(Scaffold(4), None) < 1e-4
+    assert distance_from_optimum(Scaffold(4), TopK(ratio=0.1)) < 1e-4
 
 
 def test_top_k_needs_error_feedback() -> None:

@@ -395,6 +395,15 @@ def test_what_was_found_is_said(tmp_path: Path, prsgd: Any) -> None:
     ]
 
 
+def test_a_step_that_draws_more_than_there_is_is_told(tmp_path: Path, prsgd: Any) -> None:
+    root = tree(tmp_path / "data")
+    arguments = ["data=image_folder", f"data.root={root}", "model=mlp", "device=cpu", "workers=2"]
+    dry = prsgd("train", *arguments, "batch_size=5", "--dry-run")
+    assert dry.stdout.splitlines()[1] == (
+        "a step draws 10 images, more than the 8 there are (N = 2, b = 5)"
+    )
+
+
 def link_loop(root: Path) -> str:
     (root / "train/ant/again").symlink_to(root / "train/ant", target_is_directory=True)
     return f"data: {root}/train/ant/again is a link to a folder that it is in"

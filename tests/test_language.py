@@ -225,6 +225,9 @@ def odd_texts(folder: Path) -> dict[str, tuple[str, str]]:
     (folder / "none").mkdir()
     (folder / "bins").mkdir()
     (folder / "bins/train.bin").write_bytes(b"123")
+    (folder / "wide").mkdir()
+    for name in ("train.bin", "val.bin"):
+        (np.arange(400) % 9).astype("<u4").tofile(folder / "wide" / name)
     return {
         "latin": (
             "data=text data.root=latin.txt",
@@ -243,6 +246,11 @@ def odd_texts(folder: Path) -> dict[str, tuple[str, str]]:
         "half": (
             "data=tokens data.root=bins data.vocabulary=9",
             "data: bins/train.bin must hold 16-bit numbers",
+        ),
+        "wide": (
+            "data=tokens data.root=wide data.vocabulary=9",
+            "data: wide/train.bin must hold 16-bit numbers, and every second one is 0, as in a "
+            "file of 32-bit numbers",
         ),
         "model": (
             "data=stdlib model=mlp",

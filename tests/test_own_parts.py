@@ -175,6 +175,10 @@ def test_a_loss_of_ones_own_is_tried_and_no_graph(monkeypatch: pytest.MonkeyPatc
     [
         ("raise ValueError('torn')", "a step on (2, 32), (2, 32) fails (ValueError: torn)"),
         ("return 3.0", "the loss is a value of type float; it must be a tensor of one number"),
+        (
+            "return model(batch[0]).square().mean()[None]",
+            "the loss has the shape (1,); it must be one number without an axis, such as a mean",
+        ),
     ],
 )
 def test_a_broken_loss_is_called_by_its_task(

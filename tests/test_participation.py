@@ -384,7 +384,8 @@ REFUSED = {
         "algorithm=prsgd: groups: 2 workers or more, whole groups make a larger one and all 4"
     ),
     "groups={2:16} interval=8": (
-        "algorithm=prsgd: groups: those of 2 never average, as interval=8 does"
+        "algorithm=prsgd: groups: those of 2 never average on their own, as 16 is a multiple of "
+        "interval=8"
     ),
     "local_steps=[8,4,2,1]": (
         "local_steps=[8, 4, 2, 1]: needs algorithm=prsgd_heterogeneous, not prsgd"

@@ -24,6 +24,7 @@ from prsgd.data.table import Table
 from prsgd.errors import UserError
 from prsgd.models import MLP, Model
 from prsgd.tasks.chunks import chunks
+from prsgd.tasks.regression import Regression
 from prsgd.training.module import build_module
 
 RNG = np.random.default_rng(0)
@@ -280,8 +281,21 @@ def test_a_model_with_other_outputs_is_refused(saved: Saved) -> None:
     with pytest.raises(UserError) as refusal:
         build_module(run, False)
     assert str(refusal.value) == (
-        "model: returns (2, 2) for targets (2,); it must return as many numbers"
+        "model: returns (2, 2) for targets (2,); it must return as many numbers for each sample "
+        "(targets that are classes must be whole numbers)"
     )
+
+
+def test_what_is_predicted_for_each_sample_is_its_own() -> None:
+    """As many numbers in another order would be learned from as well."""
+    task, y = Regression(), torch.zeros(2, 3)
+    assert task.answer(torch.ones(2, 3), y).shape == (2, 3)
+    assert task.answer(torch.ones(3), torch.zeros(1, 3)).shape == (1, 3)
+    must = "for targets \\(2, 3\\); it must return as many numbers for each sample$"
+    with pytest.raises(UserError, match=f"returns \\(3, 2\\) {must}"):
+        task.answer(torch.ones(3, 2), y)
+    with pytest.raises(UserError, match=f"returns a value of type dict {must}"):
+        task.answer({"out": y}, y)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
@@ -518,6 +532,11 @@ TABLES: dict[str, tuple[str, str]] = {
     "missing": ("a,y\n1,1\n" + ",2\n" * 9, CSV + "column a has no value in row 2"),
     "unknown": ("a,y\n" + "1,2\n" * 7 + "1,\n", CSV + "column y has no value in row 8"),
     "huge": ("a,y\n" + "1e308,1\n" * 9 + "-1e308,1\n", CSV + "x_train[0] is not finite in float32"),
+    "numbered": (
+        ",a,y\n" + "1,1,2\n" * 9,
+        CSV + "column 1 has no name; name it, or leave it out if it numbers the rows (in pandas: "
+        "to_csv(..., index=False))",
+    ),
     "infinite": ("a,y\n" + "1,2\n" * 7 + "inf,1\n", CSV + "column a is infinite in row 8"),
 }
 
@@ -530,6 +549,15 @@ def test_tables_that_do_not_fit(tmp_path: Path, case: str) -> None:
     with pytest.raises(UserError) as refusal:
         Table(root=str(path), target="y").train_samples()
     assert str(refusal.value).startswith(message.format(path=path))
+
+
+def test_words_for_nothing_are_classes_among_others(tmp_path: Path) -> None:
+    """Where the target is of numbers they are not."""
+    (tmp_path / "own.csv").write_text("a,y\n" + "1,None\n2,NA\n3,mild\n" * 4)
+    assert Table(root=str(tmp_path / "own.csv"), target="y").facts()["classes"] == 3
+    (tmp_path / "own.csv").write_text("a,y\n" + "1,0\n2,NA\n3,1\n" * 4)
+    with pytest.raises(UserError, match="column y has no value in row 2"):
+        Table(root=str(tmp_path / "own.csv"), target="y").facts()
 
 
 @pytest.mark.dist

@@ -392,6 +392,14 @@ REFUSED = {
     "algorithm=minibatch delay=1": (
         "delay=1: algorithm=minibatch is not made of rounds that have delay"
     ),
+    "merge=0.5 delay=1 compression=topk": (
+        "compression.error_feedback=true: must be false with merge=0.5, as a worker's model keeps "
+        "what was not sent, and it would be sent twice"
+    ),
+    "algorithm=easgd compression=randomk": (
+        "compression.error_feedback=true: must be false with algorithm=easgd, as a worker's model "
+        "keeps what was not sent, and it would be sent twice"
+    ),
     "algorithm=easgd merge=0.5": "merge=0.5: algorithm=easgd is not made of rounds that have merge",
     "algorithm.order=literal fragments=2": (
         "algorithm=prsgd: order=literal has no fragments, delay, merge, participation, groups"

@@ -17,6 +17,7 @@ class Algorithm(ABC):
     title: ClassVar[str]  # in figures and tables; a class of one's own goes by its path there
     owns_lr: ClassVar[bool] = False  # whether it sets the learning rate and reads no schedule
     has_reference: ClassVar[bool] = True  # whether all know what each part is a difference from
+    restarts: ClassVar[bool] = True  # whether a round leaves all at one point
     needs_plain_sgd: ClassVar[bool] = False  # whether its rule holds for SGD without momentum only
 
     def check(self, workers: int) -> str:

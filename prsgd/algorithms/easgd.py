@@ -24,18 +24,18 @@ class EASGD(Rounds):
 
     name: ClassVar[str] = "easgd"
     title: ClassVar[str] = "EASGD"
+    restarts: ClassVar[bool] = False
     beta: float = fraction(0.9, one=True)
 
     def begin(self, info: RunInfo, workers: Workers) -> None:
         workers.replicated("centre")[:] = workers.x[0]
-        workers.scalars["elasticity"] = self.beta / info.workers
 
     def send(self, workers: Rows) -> list[Part]:
         return [Part(workers.x, reference=workers.replicated("centre"))]
 
     def receive(self, means: list[Array], lr: float, workers: Rows) -> None:
         centre = workers.replicated("centre")
-        workers.x += workers.scalars["elasticity"] * (centre - workers.x)
+        workers.x += self.beta / workers.count * (centre - workers.x)
         centre += self.beta * (means[0] - centre)  # N a (x̄ - x̃) = sum_i e_i
 
     def eval_params(self, workers: Workers) -> Array:

@@ -24,7 +24,10 @@ class Groups(Participation):
             return f"groups: 2 workers or more, whole groups make a larger one and all {workers}"
         for size, interval in (self.groups or {}).items():
             if interval % self.interval == 0:
-                return f"groups: those of {size} never average, as interval={self.interval} does"
+                return (
+                    f"groups: those of {size} never average on their own, as {interval} is a "
+                    f"multiple of interval={self.interval}"
+                )
         return super().check(workers)
 
     def average_groups(self, t: int, workers: Workers) -> None:

@@ -19,8 +19,9 @@ class Scaffold(Streamed):
     """y_i <- y_i - lr (G_i - c_i + c), where y_i is x_i here; after H of these steps
 
     c_i <- c_i - c + (x - y_i) / (H lr);  c <- mean_i c_i;  x <- x + global_lr mean_i (y_i - x).
-    H lr is the sum of their learning rates. y_i and c_i are sent: twice the model. Where S of the N
-    workers take part, the last mean is over them, and the other c_i stay as they are.
+    H lr is the sum of their learning rates. y_i and the change of c_i are sent: twice the model.
+    Where S of the N workers take part, the last mean is over them, and the other c_i stay as they
+    are.
     """
 
     name: ClassVar[str] = "scaffold"
@@ -43,10 +44,7 @@ class Scaffold(Streamed):
     def send(self, workers: Rows) -> list[Part]:
         x, c, c_i = workers.replicated("x"), workers.replicated("c"), workers.per_worker("c")
         change = (x - workers.x) / workers.scalars["lr_sum"] - c
-        among = self.among(workers)
-        if among is None:
-            c_i += change
-            return [Part(workers.x), Part(c_i, reference=c)]
+        among = self.among(workers) or range(workers.count)
         change *= workers.own([float(i in among) for i in range(workers.count)])
         c_i += change
         return [Part(workers.x), Part(c + len(among) / workers.count * change, reference=c)]

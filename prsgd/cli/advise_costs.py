@@ -165,6 +165,7 @@ def on_network(
     """The costs of a run by those of a step and of the network, and words for groups."""
     from prsgd.cost.network import Costs, Network, averaging_seconds, round_seconds
     from prsgd.distributed.placement import placement
+    from prsgd.distributed.wire import COLLECTIVES
 
     placed = placement(run.workers, processes)
     network = known.get(LATENCY, 0.0), known.get(BANDWIDTH, math.inf)
@@ -174,8 +175,9 @@ def on_network(
 
     links, hosted = Network(*network), -(-run.workers // processes)
     payload = sent.payload_bytes // sent.rounds
-    averaging = round_seconds(run.compression, payload, run.workers, hosted, links)
-    further_hops = (run.fragments - 1) * run.compression.hops(processes)
+    averaging = round_seconds(run.compression, payload, processes, hosted, links)
+    collectives = COLLECTIVES[run.reduction] if run.compression.is_summed else 1
+    further_hops = (run.fragments * collectives - 1) * run.compression.hops(processes)
     costs = Costs(known[STEP], averaging + further_hops * links.latency)
     count = sent.group_rounds
     if not count:

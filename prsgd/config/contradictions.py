@@ -105,6 +105,13 @@ def _misfits(run: Run) -> Iterator[str]:
     if isinstance(coded, Lossy) and coded.residual_decay < 1 and not coded.error_feedback:
         decay = f"compression.residual_decay={coded.residual_decay}"
         yield f"{decay}: needs compression.error_feedback=true"
+    keeps = f"algorithm={run.algorithm.name}" if not run.algorithm.restarts else ""
+    keeps = f"merge={run.merge}" if run.merge not in (0, "progress") else keeps
+    if isinstance(coded, Lossy) and coded.error_feedback and keeps:
+        yield (
+            f"compression.error_feedback=true: must be false with {keeps}, as a worker's model "
+            "keeps what was not sent, and it would be sent twice"
+        )
     if isinstance(coded, Lossy) and not run.algorithm.has_reference:
         yield (
             f"compression={called('compression', type(run.compression))}: must be none with "

@@ -51,14 +51,13 @@ def ring_seconds(payload: float, processes: int, latency: float, bandwidth: floa
 
 
 def round_seconds(
-    compression: Compression, payload: int, workers: int, hosted: int, links: Network
+    compression: Compression, payload: int, processes: int, hosted: int, links: Network
 ) -> float:
-    """A round of `workers`, each of whom hands over `payload` bytes; a process hosts so many.
+    """A round of workers who hand over `payload` bytes each; a process hosts `hosted` at most.
 
     `links` must say the bandwidth. One process sends nothing.
     """
     assert links.bandwidth is not None
-    processes = -(-workers // hosted)
     sent = compression.wire_bytes(payload, processes, hosted)
     return compression.hops(processes) * links.latency + sent / links.bandwidth
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -59,6 +60,14 @@ class Table(SampleFile):
         if self.target not in rows:
             there = ", ".join(map(str, rows.columns))
             raise UserError(f"data.target={self.target}: must be a column of the table: {there}")
+        for place, name in enumerate(rows, 1):
+            if re.fullmatch(r"Unnamed: \d+", str(name)):
+                raise UserError(
+                    f"{self.where}: column {place} has no name; name it, or leave it out if it "
+                    "numbers the rows (in pandas: to_csv(..., index=False))"
+                )
+        if rows[self.target].dtype.kind not in "buif":
+            rows[self.target] = self._texts(content)
         if len(rows) < HELD_OUT:
             raise UserError(
                 f"{self.where}: has {len(rows)} rows; it must have {HELD_OUT} or more, as every "
@@ -81,6 +90,16 @@ class Table(SampleFile):
                 row = int(infinite.to_numpy().argmax()) + 1
                 raise UserError(f"{self.where}: column {name} is infinite in row {row}")
         return rows
+
+    def _texts(self, content: bytes) -> pd.Series:
+        """The target, where it is text: words such as None and NA are classes as others are."""
+        import pandas as pd
+
+        table = io.BytesIO(content)
+        rows = pd.read_csv(
+            table, usecols=[self.target], dtype=str, keep_default_na=False, na_values=[""]
+        )
+        return rows[self.target]
 
 
 def _standardised(columns: np.ndarray, test: np.ndarray) -> np.ndarray:

@@ -274,8 +274,14 @@ def _largest_token(file: Path) -> int:
     import numpy as np
 
     def compute() -> str:
-        return f"{int(np.frombuffer(read_bytes(file), '<u2').max()):064x}"
+        tokens = np.frombuffer(read_bytes(file), "<u2")
+        if tokens.any() and not tokens[1::2].any():
+            raise UserError(
+                f"data: {file} must hold 16-bit numbers, and every second one is 0, as in a file "
+                "of 32-bit numbers"
+            )
+        return f"{int(tokens.max()):064x}"
 
     stat = file.stat()
-    name = b"largest token of " + os.fsencode(file.absolute())
+    name = b"largest 16-bit token of " + os.fsencode(file.absolute())
     return int(remembered(stamp(name, stat), max(stat.st_mtime, stat.st_ctime), compute), 16)

@@ -21,6 +21,10 @@ def about_data(planned: Sequence[PlannedRun]) -> Iterator[str]:
         lines[f"{data.name()}: {data.found()}"] = bool(data.found())
         dropped = n - p.run.drawn_per_epoch(n) if p.run.remainder == "drop" else 0
         place = f"N = {p.run.workers}, b = {p.run.batch_size}"
+        drawn = p.run.workers * p.run.batch_size
+        lines[
+            f"a step draws {drawn:,} {p.run.task.sample}, more than the {n:,} there are ({place})"
+        ] = drawn > n
         lines[
             f"remainder=drop: {dropped:,} of {n:,} {p.run.task.sample} in each epoch ({place})"
         ] = dropped > 0

@@ -91,7 +91,9 @@ class Replayed:
         if group < self.workers and network.group_bandwidth is not None:
             network = replace(network, bandwidth=network.group_bandwidth)
         among = min(int(group), self.taking_part)
-        return round_seconds(self.compression, int(payload), among, int(hosted), network)
+        spread = min(among, network.processes or among)
+        processes = spread if group == self.workers else -(-among // hosted)
+        return round_seconds(self.compression, int(payload), processes, int(hosted), network)
 
 
 def compression_of(run: RunRecord) -> Compression:

@@ -149,5 +149,6 @@ def _mapped(nest: Nest, function: Callable[..., Any]) -> Nest:
     if isinstance(nest, Mapping):
         return {name: _mapped(inner, function) for name, inner in nest.items()}
     if isinstance(nest, tuple | list):
-        return type(nest)(_mapped(inner, function) for inner in nest)
+        inner = [_mapped(own, function) for own in nest]
+        return type(nest)(*inner) if hasattr(nest, "_fields") else type(nest)(inner)
     return function(nest)

@@ -47,10 +47,14 @@ class Regression(Supervised):
         return mse_loss
 
     def answer(self, output: Tensor, y: Tensor) -> Tensor:
-        """The output in the targets' shape; `UserError` where it has more or fewer numbers."""
-        if output.numel() != y.numel():
-            raise UserError(
-                f"model: returns {tuple(output.shape)} for targets {tuple(y.shape)}; it must "
-                "return as many numbers"
-            )
+        """The output in the targets' shape; `UserError` where it has other numbers for a sample."""
+        from torch import Tensor
+
+        must = f"for targets {tuple(y.shape)}; it must return as many numbers for each sample"
+        if not isinstance(output, Tensor):
+            raise UserError(f"model: returns a value of type {type(output).__name__} {must}")
+        is_whole = len(y) == 1 or output.shape[:1] == y.shape[:1]  # one sample may be squeezed
+        if output.numel() != y.numel() or not is_whole:
+            hint = " (targets that are classes must be whole numbers)" * (y.dim() == 1)
+            raise UserError(f"model: returns {tuple(output.shape)} {must}{hint}")
         return output.float().reshape(y.shape)

@@ -38,9 +38,14 @@ def try_module(model: nn.Module, run: Run, batch: Nest, bf16: bool) -> tuple[tup
     def loss() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             found: object = run.task.loss(model, batch)
-        if isinstance(found, Tensor):
-            return found
-        raise Misfit(f"the loss is {kind_of(found)}; it must be a tensor of one number")
+        if not isinstance(found, Tensor):
+            raise Misfit(f"the loss is {kind_of(found)}; it must be a tensor of one number")
+        if found.dim():
+            raise Misfit(
+                f"the loss has the shape {tuple(found.shape)}; it must be one number without an "
+                "axis, such as a mean"
+            )
+        return found
 
     x, s = row_of(model)
     bind_views(model, x, s, torch.zeros_like(x))
