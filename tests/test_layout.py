@@ -409,6 +409,17 @@ def test_the_axis_that_is_not_said_is_the_usual_one(asking: Any) -> None:
     assert "curves_by_images.svg" in asking("--x=images", "--format=svg")
 
 
+def test_a_column_that_a_run_lacks_is_on_no_axis(grid: Path, asking: Any) -> None:
+    """Records of before have fewer columns."""
+    assert "wait_seconds_by_epoch.png" in asking("--y=wait_seconds")
+    metrics = next(grid.glob("*/metrics.csv"))
+    pd.read_csv(metrics).drop(columns="wait_seconds").to_csv(metrics, index=False)
+    config = metrics.with_name("config.yaml")
+    config.write_text(re.sub(r"\bwait_seconds, |- wait_seconds\n *", "", config.read_text()))
+    with pytest.raises(UserError, match=r"^--y=wait_seconds: must be columns of metrics\.csv"):
+        asking("--y=wait_seconds")
+
+
 def test_axes_that_no_run_has(asking: Any) -> None:
     with pytest.raises(UserError) as caught:
         asking("--x=tokens", "--y=accuracy")

@@ -406,6 +406,15 @@ def test_a_declaration_waits_for_a_second_value(tmp_path: Path) -> None:
     assert the_group(tmp_path, "lr").caption.endswith("by training loss")  # the flag comes first
 
 
+def test_a_line_of_what_was_tried_goes_from_left_to_right(tmp_path: Path) -> None:
+    """For each key, though the trials of two are in the order of the first."""
+    for lr, interval in ((0.1, 32), (0.2, 1), (0.4, 8)):
+        fixture_run(tmp_path, lr=lr, algorithm=part("prsgd", interval=interval))
+    report(tmp_path, asked=Asked(best=Best(["lr", "interval"])))
+    [data] = tmp_path.rglob("tried_interval_data.csv")
+    assert pd.read_csv(data)["algorithm.interval"].tolist() == [1, 8, 32]
+
+
 def test_the_command_says_what_was_tried(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

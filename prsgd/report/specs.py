@@ -117,8 +117,10 @@ def read_declared(path: Path, group: Group) -> dict[str, Spec]:
 
 
 def columns_of(group: Group) -> Set[str]:
-    """The columns that a figure of a group may have on its axes."""
-    return {*tables_of(group.measures)["metrics.csv"], "units"}
+    """The columns that a figure of a group may have on its axes: those that all its runs have."""
+    runs = [run for curve in group.curves for run in curve.runs]
+    columns = tables_of(group.measures)["metrics.csv"]
+    return {"units", *(c for c in columns if all(c in run.metrics for run in runs))}
 
 
 def _spec(name: str, given: Mapping[str, Any], known: Set[str], columns: Set[str]) -> Spec:

@@ -84,8 +84,8 @@ class Search:
         return found
 
     def having(self, key: str) -> list[Trial]:
-        """The trials that have a key; at some values of another key there may be none."""
-        return [trial for trial in self.trials if key in trial.config]
+        """The trials that have a key, in the order of its values. Others may lack it."""
+        return in_order([trial for trial in self.trials if key in trial.config], [key])
 
 
 def criteria(measures: Measures) -> dict[str, Metric]:
