@@ -57,7 +57,7 @@ def test_groups_by_hand(size: int, placed: list[range], rings: list[int]) -> Non
 
 
 def test_processes_may_host_unequal_numbers_of_workers(prsgd: Command) -> None:
-    """4 workers on 3 processes: a ring of 3, as for 3 workers. exact has two rings more."""
+    """4 workers on 3 processes: a ring of 3, as for 3 workers. exact waits for three rings."""
     network = ["--step-ms=10", "--latency-ms=1", "--bandwidth-mbit=8"]
 
     def averaging(*keys: str) -> float:
@@ -68,7 +68,14 @@ def test_processes_may_host_unequal_numbers_of_workers(prsgd: Command) -> None:
     ring = 1000 * ring_seconds(4 * size, 3, 1e-3, 1e6)
     assert averaging("workers=4", "processes=3") == pytest.approx(ring, rel=1e-3)
     ring = 1000 * ring_seconds(8 * size, 4, 1e-3, 1e6) + 12
-    assert averaging("workers=4", "processes=4", "reduction=exact") == pytest.approx(ring, rel=1e-3)
+    four = ("workers=4", "processes=4", "reduction=exact")
+    assert averaging(*four) == pytest.approx(ring, rel=1e-3)
+    parts = averaging(*four, "fragments=2")
+    assert parts == pytest.approx(ring + 18, rel=1e-3)  # another three rings of empty messages
+    keys = ("data=digits", "model=mlp", *four, "groups={2:2}")
+    told = " ".join(prsgd("advise", *keys, *network).stdout.split())
+    pair = 1000 * ring_seconds(8 * size, 2, 1e-3, 1e6) + 4
+    assert f"one within groups {pair:.4g} ms" in told
 
 
 def test_the_corollarys_interval_is_not_rounded_to_the_one_below() -> None:

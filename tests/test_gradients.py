@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ import prsgd
 from prsgd.config.plan import Machine, decide, strategy
 from prsgd.distributed.communicator import Communicator
 from prsgd.errors import UserError
-from prsgd.tasks.base import blank, leaves
+from prsgd.tasks.base import blank, leaves, row_of_nest
 from prsgd.training.gradients import Graphs
 from prsgd.training.setup import build_workers
 from prsgd.training.workers import RowWorkers
@@ -147,3 +147,14 @@ def test_blank_rows_are_of_the_same_kinds() -> None:
         (torch.int64, [5], False),
         (torch.float32, [5, 1, 4], False),
     ]
+
+
+class Named(NamedTuple):
+    x: torch.Tensor
+    y: list[torch.Tensor]
+
+
+def test_a_batch_may_be_a_named_tuple() -> None:
+    row = row_of_nest(Named(torch.ones(2, 3), [torch.zeros(2)]), 1)
+    assert isinstance(row, Named)
+    assert [own.shape for own in leaves(row)] == [(3,), ()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
@@ -225,6 +226,13 @@ def test_resumes_bitwise(train_here: Any, kind: str) -> None:
     whole, parts = cut_short(train_here, run, 22)
     assert table(whole).equals(table(parts))
     assert table(whole, "rounds.csv").equals(table(parts, "rounds.csv"))
+
+
+def test_a_plan_says_that_downloads_come_on_top(prsgd: Command) -> None:
+    keys = ("data=digits", "model=mlp", "workers=4", "--dry-run")
+    told = " ".join(prsgd("train", *keys, "participation=0.5").stdout.split())
+    assert re.search(r"sent [\d.]+ MB, downloads not counted", told)
+    assert "downloads" not in prsgd("train", *keys).stdout
 
 
 def test_the_idle_keep_what_their_messages_left_out() -> None:

@@ -531,6 +531,10 @@ TABLES: dict[str, tuple[str, str]] = {
     ),
     "missing": ("a,y\n1,1\n" + ",2\n" * 9, CSV + "column a has no value in row 2"),
     "unknown": ("a,y\n" + "1,2\n" * 7 + "1,\n", CSV + "column y has no value in row 8"),
+    "none": (
+        "a,y\n" + "1,mild\n2,None\n" * 5,
+        CSV + "column y has no value in row 2; words such as NA and None count as none",
+    ),
     "huge": ("a,y\n" + "1e308,1\n" * 9 + "-1e308,1\n", CSV + "x_train[0] is not finite in float32"),
     "numbered": (
         ",a,y\n" + "1,1,2\n" * 9,
@@ -549,15 +553,6 @@ def test_tables_that_do_not_fit(tmp_path: Path, case: str) -> None:
     with pytest.raises(UserError) as refusal:
         Table(root=str(path), target="y").train_samples()
     assert str(refusal.value).startswith(message.format(path=path))
-
-
-def test_words_for_nothing_are_classes_among_others(tmp_path: Path) -> None:
-    """Where the target is of numbers they are not."""
-    (tmp_path / "own.csv").write_text("a,y\n" + "1,None\n2,NA\n3,mild\n" * 4)
-    assert Table(root=str(tmp_path / "own.csv"), target="y").facts()["classes"] == 3
-    (tmp_path / "own.csv").write_text("a,y\n" + "1,0\n2,NA\n3,1\n" * 4)
-    with pytest.raises(UserError, match="column y has no value in row 2"):
-        Table(root=str(tmp_path / "own.csv"), target="y").facts()
 
 
 @pytest.mark.dist

@@ -168,16 +168,17 @@ def on_network(
     from prsgd.distributed.wire import COLLECTIVES
 
     placed = placement(run.workers, processes)
-    network = known.get(LATENCY, 0.0), known.get(BANDWIDTH, math.inf)
+    latency, bandwidth = known.get(LATENCY, 0.0), known.get(BANDWIDTH, math.inf)
+    of_sums = latency * COLLECTIVES[run.reduction]
 
     def seconds(payload: float, size: int) -> float:
-        return averaging_seconds(payload, size, placed, *network)
+        return averaging_seconds(payload, size, placed, of_sums, bandwidth)
 
-    links, hosted = Network(*network), -(-run.workers // processes)
+    links = Network(of_sums if run.compression.is_summed else latency, bandwidth)
+    hosted = -(-run.workers // processes)
     payload = sent.payload_bytes // sent.rounds
     averaging = round_seconds(run.compression, payload, processes, hosted, links)
-    collectives = COLLECTIVES[run.reduction] if run.compression.is_summed else 1
-    further_hops = (run.fragments * collectives - 1) * run.compression.hops(processes)
+    further_hops = (run.fragments - 1) * run.compression.hops(processes)
     costs = Costs(known[STEP], averaging + further_hops * links.latency)
     count = sent.group_rounds
     if not count:

@@ -52,7 +52,7 @@ def forecast(
         rounds += f" + {cost.group_rounds:,} in groups"
         sent += f" + {amount(cost.group_payload_bytes)} in groups"
     if run.participation < 1:
-        sent += ", and downloads"
+        sent += ", downloads not counted"
     if run.fragments > 1 or run.delay:
         sent += f", {amount(cost.burst.largest)} at once"
     status = planned.folder.status()[0]

@@ -101,19 +101,27 @@ def _misfits(run: Run) -> Iterator[str]:
     if not isinstance(run.compression, KINDS):
         kinds = ", ".join(kind.__name__ for kind in KINDS)
         yield f"compression: {type(run.compression).__name__} must be a subclass of one of {kinds}"
-    coded = run.compression
-    if isinstance(coded, Lossy) and coded.residual_decay < 1 and not coded.error_feedback:
+    if isinstance(run.compression, Lossy):
+        yield from _coded_messages(run, run.compression)
+
+
+def _coded_messages(run: Run, coded: Lossy) -> Iterator[str]:
+    """What messages that lose something need of the other keys."""
+    if coded.residual_decay < 1 and not coded.error_feedback:
         decay = f"compression.residual_decay={coded.residual_decay}"
         yield f"{decay}: needs compression.error_feedback=true"
-    keeps = f"algorithm={run.algorithm.name}" if not run.algorithm.restarts else ""
-    keeps = f"merge={run.merge}" if run.merge not in (0, "progress") else keeps
-    if isinstance(coded, Lossy) and coded.error_feedback and keeps:
+    keeping = {
+        f"algorithm={run.algorithm.name}": not run.algorithm.restarts,
+        f"merge={run.merge}": run.merge not in (0, "progress"),
+    }
+    for key, keeps in keeping.items():
+        if coded.error_feedback and keeps:
+            yield (
+                f"compression.error_feedback=true: must be false with {key}, as a worker's model "
+                "keeps what was not sent, and it would be sent twice"
+            )
+    if not run.algorithm.has_reference:
         yield (
-            f"compression.error_feedback=true: must be false with {keeps}, as a worker's model "
-            "keeps what was not sent, and it would be sent twice"
-        )
-    if isinstance(coded, Lossy) and not run.algorithm.has_reference:
-        yield (
-            f"compression={called('compression', type(run.compression))}: must be none with "
+            f"compression={called('compression', type(coded))}: must be none with "
             f"algorithm={run.algorithm.name}, whose groups have no point that all workers know"
         )

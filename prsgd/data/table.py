@@ -66,8 +66,6 @@ class Table(SampleFile):
                     f"{self.where}: column {place} has no name; name it, or leave it out if it "
                     "numbers the rows (in pandas: to_csv(..., index=False))"
                 )
-        if rows[self.target].dtype.kind not in "buif":
-            rows[self.target] = self._texts(content)
         if len(rows) < HELD_OUT:
             raise UserError(
                 f"{self.where}: has {len(rows)} rows; it must have {HELD_OUT} or more, as every "
@@ -84,22 +82,15 @@ class Table(SampleFile):
         for name in rows:
             if (missing := rows[name].isna()).any():
                 row = int(missing.to_numpy().argmax()) + 1
-                raise UserError(f"{self.where}: column {name} has no value in row {row}")
+                raise UserError(
+                    f"{self.where}: column {name} has no value in row {row}; words such as NA and "
+                    "None count as none"
+                )
         for name in rows.select_dtypes("float"):
             if (infinite := rows[name].abs() == float("inf")).any():
                 row = int(infinite.to_numpy().argmax()) + 1
                 raise UserError(f"{self.where}: column {name} is infinite in row {row}")
         return rows
-
-    def _texts(self, content: bytes) -> pd.Series:
-        """The target, where it is text: words such as None and NA are classes as others are."""
-        import pandas as pd
-
-        table = io.BytesIO(content)
-        rows = pd.read_csv(
-            table, usecols=[self.target], dtype=str, keep_default_na=False, na_values=[""]
-        )
-        return rows[self.target]
 
 
 def _standardised(columns: np.ndarray, test: np.ndarray) -> np.ndarray:

@@ -88,11 +88,11 @@ class Replayed:
     def transfer_seconds(self, payload: int, group: int, network: Network) -> float:
         """Seconds of a round among `group` workers, of whom each hands over `payload` bytes."""
         hosted = min(group, self.hosted(network))
-        if group < self.workers and network.group_bandwidth is not None:
-            network = replace(network, bandwidth=network.group_bandwidth)
         among = min(int(group), self.taking_part)
-        spread = min(among, network.processes or among)
-        processes = spread if group == self.workers else -(-among // hosted)
+        processes = min(among, network.processes or among)
+        if group < self.workers:
+            processes = -(-among // hosted)
+            network = replace(network, bandwidth=network.group_bandwidth or network.bandwidth)
         return round_seconds(self.compression, int(payload), processes, int(hosted), network)
 
 

@@ -84,7 +84,7 @@ class Search:
         return found
 
     def having(self, key: str) -> list[Trial]:
-        """The trials that have a key, in the order of its values. Others may lack it."""
+        """The trials that have a key, in the order of its values; others may have no such key."""
         return in_order([trial for trial in self.trials if key in trial.config], [key])
 
 

@@ -50,11 +50,13 @@ class Regression(Supervised):
         """The output in the targets' shape; `UserError` where it has other numbers for a sample."""
         from torch import Tensor
 
-        must = f"for targets {tuple(y.shape)}; it must return as many numbers for each sample"
-        if not isinstance(output, Tensor):
-            raise UserError(f"model: returns a value of type {type(output).__name__} {must}")
-        is_whole = len(y) == 1 or output.shape[:1] == y.shape[:1]  # one sample may be squeezed
-        if output.numel() != y.numel() or not is_whole:
-            hint = " (targets that are classes must be whole numbers)" * (y.dim() == 1)
-            raise UserError(f"model: returns {tuple(output.shape)} {must}{hint}")
-        return output.float().reshape(y.shape)
+        is_tensor = isinstance(output, Tensor)
+        is_one = len(y) == 1  # whose axis a model may have squeezed
+        if is_tensor and output.numel() == y.numel() and (is_one or len(output) == len(y)):
+            return output.float().reshape(y.shape)
+        found = tuple(output.shape) if is_tensor else f"a value of type {type(output).__name__}"
+        hint = " (targets that are classes must be whole numbers)" * (y.dim() == 1)
+        raise UserError(
+            f"model: returns {found} for targets {tuple(y.shape)}; it must return as many numbers "
+            f"for each sample{hint}"
+        )
