@@ -44,10 +44,12 @@ class Scaffold(Streamed):
     def send(self, workers: Rows) -> list[Part]:
         x, c, c_i = workers.replicated("x"), workers.replicated("c"), workers.per_worker("c")
         change = (x - workers.x) / workers.scalars["lr_sum"] - c
-        among = self.among(workers) or range(workers.count)
-        change *= workers.own([float(i in among) for i in range(workers.count)])
+        among, share = self.among(workers), 1.0
+        if among is not None:
+            change *= workers.own([float(i in among) for i in range(workers.count)])
+            share = len(among) / workers.count
         c_i += change
-        return [Part(workers.x), Part(c + len(among) / workers.count * change, reference=c)]
+        return [Part(workers.x), Part(c + share * change, reference=c)]
 
     def receive(self, means: list[Array], lr: float, workers: Rows) -> None:
         x, (mean_y, mean_c) = workers.replicated("x"), means
